@@ -1,0 +1,134 @@
+"""Device functions that Triton has only in lower precision, or with other NaN rules, than PyTorch.
+
+All take and return float32. Nothing here needs libdevice, so every function also runs in the CPU interpreter.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def square(x):
+    """x²."""
+    return x * x
+
+
+@triton.jit
+def maximum(x, y):
+    """The larger of two values; NaN if either is, as torch.maximum and torch.clamp do.
+
+    Also the combine of `tl.reduce` for a row's maximum: `tl.max` would drop NaNs.
+    """
+    return tl.where((x > y) | (x != x), x, y)
+
+
+@triton.jit
+def minimum(x, y):
+    """The smaller of two values; NaN if either is."""
+    return tl.where((x < y) | (x != x), x, y)
+
+
+@triton.jit
+def isnan(x):
+    return x != x
+
+
+@triton.jit
+def isinf(x):
+    return tl.abs(x) == float("inf")
+
+
+@triton.jit
+def expm1(x):
+    """exp(x) − 1 to a few ulps, also near 0, where subtracting 1 would cancel.
+
+    Below 0.5: Taylor's series to the eighth order, whose remainder is under 2⁻²⁴ there.
+    """
+    series = 1.0 + x * (1 / 9)
+    series = 1.0 + x * (1 / 8) * series
+    series = 1.0 + x * (1 / 7) * series
+    series = 1.0 + x * (1 / 6) * series
+    series = 1.0 + x * (1 / 5) * series
+    series = 1.0 + x * (1 / 4) * series
+    series = 1.0 + x * (1 / 3) * series
+    series = 1.0 + x * (1 / 2) * series
+    return tl.where(tl.abs(x) < 0.5, x * series, tl.exp(x) - 1.0)
+
+
+@triton.jit
+def log1p(x):
+    """log(1 + x) to a few ulps, also near 0.
+
+    With u = 1 + x rounded, log(u) · x / (u − 1) cancels the rounding of u (Goldberg 1991, theorem 4).
+    """
+    u = 1.0 + x
+    difference = u - 1.0
+    scale = tl.where(difference == 0.0, 1.0, x / tl.where(difference == 0.0, 1.0, difference))
+    corrected = tl.where(difference == 0.0, x, tl.log(u) * scale)
+    return tl.where(u == float("inf"), u, corrected)
+
+
+@triton.jit
+def tanh(x):
+    """tanh(x) = e / (e + 2) with e = exp(2|x|) − 1, so that nothing cancels near 0; ±1 beyond |x| = 10."""
+    e = expm1(2.0 * tl.minimum(tl.abs(x), 10.0))
+    t = e / (e + 2.0)
+    return tl.where(x != x, x, tl.where(x < 0.0, -t, t))
+
+
+@triton.jit
+def sinh(x):
+    """sinh(x) = (e + e / (e + 1)) / 2 with e = exp(|x|) − 1."""
+    e = expm1(tl.abs(x))
+    s = tl.where(e == float("inf"), e, 0.5 * (e + e / (e + 1.0)))
+    return tl.where(x < 0.0, -s, tl.where(x != x, x, s))
+
+
+@triton.jit
+def cosh(x):
+    """cosh(x) = (exp(x) + exp(−x)) / 2."""
+    return 0.5 * (tl.exp(x) + tl.exp(-x))
+
+
+@triton.jit
+def tan(x):
+    return tl.sin(x) / tl.cos(x)
+
+
+@triton.jit
+def log10(x):
+    return tl.log(x) * 0.4342944819032518
+
+
+@triton.jit
+def sign(x):
+    """−1, 0 or 1; NaN for NaN."""
+    return tl.where(x > 0.0, 1.0, tl.where(x < 0.0, -1.0, x))
+
+
+@triton.jit
+def trunc(x):
+    return tl.where(x < 0.0, tl.ceil(x), tl.floor(x))
+
+
+@triton.jit
+def round(x):
+    """The nearest integer, ties to even, as torch.round."""
+    down = tl.floor(x)
+    fraction = x - down
+    odd = (down * 0.5) != tl.floor(down * 0.5)
+    up = (fraction > 0.5) | ((fraction == 0.5) & odd)
+    return tl.where(up, down + 1.0, down)
+
+
+@triton.jit
+def pow(x, exponent):
+    """x ** exponent for a real exponent; negative x only with an integral exponent, else NaN."""
+    size = tl.exp2(exponent * tl.log2(tl.abs(x)))
+    integral = exponent == tl.floor(exponent)
+    odd = integral & ((exponent * 0.5) != tl.floor(exponent * 0.5))
+    signed = tl.where((x < 0.0) & odd, -size, size)
+    valid = tl.where((x < 0.0) & (integral == 0), float("nan"), signed)
+    return tl.where(exponent == 0.0, 1.0, valid)

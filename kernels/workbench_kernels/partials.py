@@ -1,0 +1,42 @@
+"""Second half of a sum over the batch: add the parts the programs left, in a fixed order, so results repeat bit for bit.
+
+    out[c] = Σₚ parts[p, c]
+
+Atomics would need one launch less, and give another rounding on every call.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from workbench_kernels.launch import device_of
+
+
+@triton.jit
+def _add_parts(OUT, PARTS, n_parts, n_cols, BLOCK_PARTS: tl.constexpr, BLOCK_COLS: tl.constexpr):
+    cols = tl.program_id(0) * BLOCK_COLS + tl.arange(0, BLOCK_COLS)[None, :]
+    total = tl.zeros([BLOCK_PARTS, BLOCK_COLS], tl.float32)
+    for start in range(0, n_parts, BLOCK_PARTS):
+        parts = start + tl.arange(0, BLOCK_PARTS)[:, None]
+        mask = (parts < n_parts) & (cols < n_cols)
+        total += tl.load(PARTS + parts * n_cols + cols, mask=mask, other=0.0)
+    out = tl.sum(total, axis=0, keep_dims=True)
+    tl.store(OUT + cols, out.to(OUT.dtype.element_ty), mask=cols < n_cols)
+
+
+def add_parts(parts: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """The sum of `parts` over its first dimension, as a tensor of `shape` and `dtype`.
+
+    parts: (n_parts, n_cols) float32, contiguous; shape has n_cols elements. No parts give zeros.
+    """
+    n_parts, n_cols = parts.shape
+    out = parts.new_empty(shape, dtype=dtype)
+    block_cols = min(32, triton.next_power_of_2(n_cols))
+    with device_of(parts):
+        _add_parts[(triton.cdiv(n_cols, block_cols),)](
+            out, parts, n_parts, n_cols, BLOCK_PARTS=128, BLOCK_COLS=block_cols
+        )
+    return out

@@ -1,0 +1,51 @@
+"""What an op is, as one record: its truth, the inputs that test it, and the bytes it must move.
+
+The spec feeds the op's test, the judge, the benchmark and the documentation; nothing about an op is declared twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """Transfers a direction can't avoid, each input read once and each output written once.
+
+    `reads` and `writes` count tensors of the full shape (rows, cols); smaller tensors (a weight, one value per row)
+    are left out: they vanish against the full ones. bytes = (reads + writes) · rows · cols · itemsize.
+    """
+
+    reads: float
+    writes: float
+
+    def bytes(self, elements: int, dtype: torch.dtype) -> float:
+        """Bytes that must move for `elements` elements of `dtype`."""
+        return (self.reads + self.writes) * elements * dtype.itemsize
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpSpec:
+    """One op. `reference(*inputs(rows, cols), **parameters)` is the truth, in the precision of its inputs.
+
+    `inputs` draws with the global generator on the default device; floating tensors come in the default dtype.
+    `tensors` names the reference's tensor arguments in order, `differentiable` those that have a gradient.
+    `shapes` are the (rows, cols) every check covers; `sweep` those a benchmark times.
+    """
+
+    name: str
+    tier: int
+    reference: Callable[..., Tensor | tuple[Tensor, ...]]
+    inputs: Callable[[int, int], tuple[Tensor, ...]]
+    tensors: tuple[str, ...]
+    differentiable: tuple[str, ...]
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    forward: Traffic
+    backward: Traffic
+    shapes: tuple[tuple[int, int], ...]
+    sweep: tuple[tuple[int, int], ...]
+    dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16, torch.float16)

@@ -1,0 +1,15 @@
+"""Kernels run on the GPU where there is one, and in Triton's interpreter, made right by the shim, where there is none."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+if not torch.cuda.is_available():
+    # Before any kernel module is imported: `triton.jit` decides at decoration.
+    os.environ["TRITON_INTERPRET"] = "1"
+
+    from workbench import interpreter
+
+    interpreter.enable()

@@ -1,0 +1,82 @@
+"""Every error a user can meet, and the exit code it ends the command with.
+
+WorkbenchError
+├── UsageError          2   the command was called wrongly
+├── BadReference     1   the reference or its inputs can't be used
+│   └── UnknownOpError  1   no reference of that name
+├── TierError           1   the traced tier is not the one asked for
+├── RepositoryError     1   the git repository can't be used as asked
+├── RunError            1   a run can't do what was asked (unknown, rejected, changed ...)
+├── StorageError        1   the run store can't be read or written
+├── TemplateError       1   a template is broken or lacks a variable
+├── ProfileGate         3   a person must confirm the profile first
+├── AuthorError         4   an author gave up, or its budget did
+└── VerificationFailed  5   the judge's verdict is no
+
+Each says what was wrong, where, and (`hint`) what to do next. They are caught once, in `cli.py`.
+A candidate that fails is a verdict, stored in its run; `VerificationFailed` only carries the exit code.
+"""
+
+from __future__ import annotations
+
+
+class WorkbenchError(Exception):
+    """Base of all errors caused from outside the program."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(WorkbenchError):
+    """The command was called wrongly."""
+
+    exit_code = 2
+
+
+class BadReference(WorkbenchError):
+    """The reference can't be imported, run, traced or differentiated."""
+
+
+class UnknownOpError(BadReference):
+    """No catalogue knows the name, and no reference was given."""
+
+
+class TierError(WorkbenchError):
+    """The tier asked for is not the tier the traced graphs have."""
+
+
+class RepositoryError(WorkbenchError):
+    """Not a git repository, not a kernel library, or a git command failed."""
+
+
+class RunError(WorkbenchError):
+    """The run is unknown, finished, changed, or not where the command needs it."""
+
+
+class StorageError(WorkbenchError):
+    """The run store can't be read or written."""
+
+
+class TemplateError(WorkbenchError):
+    """A template is missing, broken, or uses a variable nobody gave."""
+
+
+class ProfileGate(WorkbenchError):
+    """A person must confirm the profile before the run goes on."""
+
+    exit_code = 3
+
+
+class AuthorError(WorkbenchError):
+    """An author can't write the op, or ran out of its budget."""
+
+    exit_code = 4
+
+
+class VerificationFailed(WorkbenchError):
+    """The judge found the candidate wrong."""
+
+    exit_code = 5

@@ -1,4 +1,6 @@
-"""Kernels run on the GPU where there is one, and in Triton's interpreter, made right by the shim, where there is none."""
+"""Kernels run on the GPU where there is one, and in Triton's interpreter, made right by the shim,
+where there is none.
+"""
 
 from __future__ import annotations
 

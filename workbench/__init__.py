@@ -1,3 +1,3 @@
-"""The engine of the kernel workbench: profiles, authors, judge, runs and review. No op lives here."""
+"""The engine of the kernel workbench: profiles, authors, judge, runs, review. No op lives here."""
 
 __version__ = "0.1.0"

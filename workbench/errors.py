@@ -13,8 +13,9 @@ WorkbenchError
 ├── AuthorError         4   an author gave up, or its budget did
 └── VerificationFailed  5   the judge's verdict is no
 
-Each says what was wrong, where, and (`hint`) what to do next. They are caught once, in `cli.py`.
-A candidate that fails is a verdict, stored in its run; `VerificationFailed` only carries the exit code.
+Each says what was wrong, where, and (`hint`) what to do next. They are caught once, in `cli.py`. A
+candidate that fails is a verdict, stored in its run; `VerificationFailed` only carries the exit
+code.
 """
 
 from __future__ import annotations

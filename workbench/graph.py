@@ -1,7 +1,8 @@
 """A small typed graph of an op's arithmetic: what the draft author writes kernels from.
 
-Every value is of one kind against the (rows, cols) grid: an `element` per (row, col), one per `row`, one per `column`,
-or a `scalar`. Views disappear, composite reductions become sums, and what has no such kind is refused by its node.
+Every value is of one kind against the (rows, cols) grid: an `element` per (row, col), one per
+`row`, one per `column`, or a `scalar`. Views disappear, composite reductions become sums, and what
+has no such kind is refused by its node.
 """
 
 from __future__ import annotations
@@ -17,6 +18,65 @@ ROWS = sympy.Symbol("n_rows", integer=True, positive=True)
 COLS = sympy.Symbol("n_cols", integer=True, positive=True)
 
 
+# Names the written files use for themselves; an argument of such a name gets a suffix there.
+_RESERVED = frozenset(
+    [
+        "rows",
+        "cols",
+        "row_mask",
+        "col_mask",
+        "mask",
+        "offsets",
+        "n",
+        "n_rows",
+        "n_cols",
+        "start",
+        "first",
+        "step",
+        "tile",
+        "grid",
+        "needs",
+        "ctx",
+        "inputs",
+        "output",
+        "grad",
+        "grads",
+        "op",
+        "tl",
+        "triton",
+        "torch",
+        "numerics",
+        "block",
+        "stages",
+        "block_rows",
+        "block_cols",
+        "add_parts",
+        "programs",
+        "forward",
+        "backward",
+        "device_of",
+        "row_tile",
+        "column_tile",
+        "kernel",
+        "check",
+        "nn",
+        "self",
+        "width",
+    ]
+)
+_SUFFIX = "_arg"
+
+
+def safe(name: str) -> str:
+    """An argument's name inside kernel.py."""
+    return name + _SUFFIX if name in _RESERVED or name.endswith(_SUFFIX) else name
+
+
+def public(name: str) -> str:
+    """The argument's own name, from the one inside kernel.py."""
+    return name.removesuffix(_SUFFIX)
+
+
 class Kind(StrEnum):
     """How a value spreads over the (rows, cols) grid."""
 
@@ -26,7 +86,7 @@ class Kind(StrEnum):
     SCALAR = "scalar"
 
     @staticmethod
-    def join(kinds: Iterable[Kind]) -> Kind:
+    def joined(kinds: Iterable[Kind]) -> Kind:
         """The kind of a point-wise operation over values of these kinds."""
         has = set(kinds)
         if Kind.ELEMENT in has or {Kind.ROW, Kind.COLUMN} <= has:
@@ -36,7 +96,9 @@ class Kind(StrEnum):
 
 @dataclass(eq=False)
 class Value:
-    """One operation's result. `expression` holds a constant's value; `source` names the ATen node it came from."""
+    """One operation's result. `expression` holds a constant's value; `source` names the ATen node
+    it came from.
+    """
 
     op: str
     kind: Kind
@@ -77,9 +139,12 @@ class Graph:
         return next(value for value in self.inputs if value.name == name)
 
 
-def reachable(results: Iterable[Value]) -> Iterator[Value]:
-    """The values `results` depend on and themselves, in dependency order, each once."""
-    seen: set[int] = set()
+def reachable(results: Iterable[Value], known: Iterable[int] = ()) -> Iterator[Value]:
+    """The values `results` depend on and themselves, in dependency order, each once.
+
+    `known` are ids of values already there: neither they nor what only they depend on are visited.
+    """
+    seen: set[int] = set(known)
     stack: list[tuple[Value, bool]] = [(value, False) for value in reversed(list(results))]
     while stack:
         value, expanded = stack.pop()
@@ -98,4 +163,4 @@ def constant(expression: Any, source: str = "") -> Value:
 
 def pointwise(op: str, *args: Value, dtype: str = "float", source: str = "") -> Value:
     """A point-wise operation; its kind is the join of its arguments'."""
-    return Value(op, Kind.join(arg.kind for arg in args), args, dtype, source=source)
+    return Value(op, Kind.joined(arg.kind for arg in args), args, dtype, source=source)

@@ -1,8 +1,9 @@
 """From traced ATen graphs to the arithmetic graphs the draft author writes from.
 
-Views vanish, sizes become `n_rows` and `n_cols`, mean and variance become sums, and every tensor gets its kind. What
-the backward needs of the forward is kept to three sorts: the op's inputs, its outputs, and float32 values per row;
-anything else is recomputed, since a saved full-size tensor costs more traffic than the arithmetic it spares.
+Views vanish, sizes become `n_rows` and `n_cols`, mean and variance become sums, and every tensor
+gets its kind. What the backward needs of the forward is kept to three sorts: the op's inputs, its
+outputs, and float32 values per row; anything else is recomputed, since a saved full-size tensor
+costs more traffic than the arithmetic it spares.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import sympy
 import torch
@@ -63,7 +64,7 @@ def lower(trace: Trace) -> Lowered:
 
 def _output_nodes(graph: fx.Graph) -> Sequence[fx.Node]:
     (output,) = (node for node in graph.nodes if node.op == "output")
-    return output.args[0]  # type: ignore[return-value]
+    return cast(Sequence[fx.Node], output.args[0])
 
 
 def _output_names(trace: Trace) -> tuple[str, ...]:
@@ -96,7 +97,9 @@ class _Recompute:
     """Rebuild a forward value for the backward out of inputs, outputs and values saved per row."""
 
     def __init__(self, forward: Graph) -> None:
-        self.outputs = {id(v): name for name, v in forward.results.items() if v.kind is Kind.ELEMENT}
+        self.outputs = {
+            id(v): name for name, v in forward.results.items() if v.kind is Kind.ELEMENT
+        }
         self.inputs: list[Value] = []
         self.saved: list[Value] = []
         self._made: dict[int, Value] = {}
@@ -130,12 +133,16 @@ def _row_name(value: Value, taken: set[str]) -> str:
     """A telling name for a value kept per row."""
     value = simplify(Graph([], {"value": value})).results["value"]
     inner = value.args[0].op if value.args else ""
-    base = {"rsqrt": "rstd", "log": "log_sum", "sqrt": "norm" if inner == "row_sum" else "std"}.get(value.op, "stat")
+    base = {"rsqrt": "rstd", "log": "log_sum", "sqrt": "norm" if inner == "row_sum" else "std"}.get(
+        value.op, "stat"
+    )
     if value.op.startswith("row_"):
         base = value.op
     elif value.op == "div" and inner == "row_sum":
         base = "mean"
-    return next(name for i in range(1, 100) if (name := base if i == 1 else f"{base}{i}") not in taken)
+    return next(
+        name for i in range(1, 100) if (name := base if i == 1 else f"{base}{i}") not in taken
+    )
 
 
 @dataclass
@@ -160,14 +167,22 @@ class Lowering:
 
     def bind_input(self, node: fx.Node, name: str) -> None:
         dtype = node.meta["val"].dtype
-        kind_of_dtype = "float" if dtype.is_floating_point else "bool" if dtype == torch.bool else "int"
-        self.values[node] = Value("input", self.kind(node), dtype=kind_of_dtype, name=name, source=node.name)
+        kind_of_dtype = (
+            "float" if dtype.is_floating_point else "bool" if dtype == torch.bool else "int"
+        )
+        self.values[node] = Value(
+            "input", self.kind(node), dtype=kind_of_dtype, name=name, source=node.name
+        )
         self.inputs.append(self.values[node])
 
     def result(self, node: fx.Node) -> Value:
         """A node's value, marked as repeated where its tensor is larger than what varies."""
         value, kind = self.values[node], self.kind(node)
-        return value if value.kind is kind else Value("broadcast", kind, (value,), value.dtype, source=node.name)
+        return (
+            value
+            if value.kind is kind
+            else Value("broadcast", kind, (value,), value.dtype, source=node.name)
+        )
 
     def kind(self, node: fx.Node) -> Kind:
         """The kind of a node's tensor, from its symbolic shape."""
@@ -175,7 +190,8 @@ class Lowering:
         if shape not in _KINDS:
             sizes = ", ".join(map(str, shape))
             raise AuthorError(
-                f"{self.side} node {aten.describe(node)} has the shape ({sizes}), neither rows nor columns nor both",
+                f"{self.side} node {aten.describe(node)} has the shape ({sizes}), "
+                "neither rows nor columns nor both",
                 hint="the draft author writes tiers 1 and 2; take another author for this op",
             )
         return _KINDS[shape]
@@ -208,17 +224,25 @@ class Lowering:
         from torch.utils._sympy.functions import FloatTrueDiv, ToFloat
 
         plain = expression.replace(ToFloat, lambda x: x).replace(FloatTrueDiv, lambda a, b: a / b)
-        whole = plain.replace(lambda e: e.is_Float and float(e).is_integer(), lambda e: sympy.Integer(int(e)))
+        whole = plain.replace(
+            lambda e: e.is_Float and float(e).is_integer(), lambda e: sympy.Integer(int(e))
+        )
         return whole.subs({self.trace.rows: ROWS, self.trace.cols: COLS})
 
     def _operand(self, node: fx.Node, key: int | str) -> Value:
-        """An argument as a value: a tensor's, a size expression, a number, or a number in the parameters."""
+        """An argument as a value: a tensor's, a size expression, a number, or a number in the
+        parameters.
+        """
         raw = node.args[key] if isinstance(key, int) else node.kwargs[key]
         fitted = self.trace.fitted.get(self.side, {}).get((node.name, (key,)))
         if fitted is not None:
             return constant(fitted, node.name)
         if isinstance(raw, fx.Node):
-            return self.values[raw] if raw in self.values else constant(self._size(raw.meta["val"]), raw.name)
+            return (
+                self.values[raw]
+                if raw in self.values
+                else constant(self._size(raw.meta["val"]), raw.name)
+            )
         return constant(self._size(raw), node.name)
 
     def _lower(self, node: fx.Node) -> Value:
@@ -233,11 +257,14 @@ class Lowering:
             operands = [self._operand(node, i) for i in range(len(node.args))]
             dtype = "bool" if node.meta["val"].dtype == torch.bool else "float"
             if dtype == "float":
-                operands = [v if v.dtype == "float" or name == "where" else pointwise("to_float", v) for v in operands]
+                operands = [
+                    v if v.dtype == "float" or name == "where" else pointwise("to_float", v)
+                    for v in operands
+                ]
             return pointwise(_RENAMED.get(name, name), *operands, dtype=dtype, source=node.name)
         raise AuthorError(
             f"the draft author can't derive {self.side} node {aten.describe(node)}",
-            hint="the draft author knows point-wise operations and sums, maxima and means over rows; "
+            hint="it knows point-wise operations and sums, maxima and means over rows; "
             "take another author for this op",
         )
 
@@ -269,11 +296,16 @@ class Lowering:
         return {shape[axis] for axis in axes} - {1}
 
     def _reduce(self, node: fx.Node, value: Value, what: str) -> Value:
-        """Reduce what varies; along a size the value is repeated over, a sum is a product and an extreme itself."""
+        """Reduce what varies; along a size the value is repeated over, a sum is a product and an
+        extreme itself.
+        """
         gone = self._gone(node)
         if value.dtype != "float":
             value = pointwise("to_float", value, source=node.name)
-        for size, varying in ((COLS, (Kind.ELEMENT, Kind.COLUMN)), (ROWS, (Kind.ELEMENT, Kind.ROW))):
+        for size, varying in (
+            (COLS, (Kind.ELEMENT, Kind.COLUMN)),
+            (ROWS, (Kind.ELEMENT, Kind.ROW)),
+        ):
             if size in gone and value.kind not in varying:
                 gone.remove(size)
                 if what == "sum":
@@ -285,7 +317,9 @@ class Lowering:
         if ROWS in gone and what == "sum":
             kind = Kind.COLUMN if value.kind is Kind.ELEMENT and gone == {ROWS} else Kind.SCALAR
             return Value("batch_sum", kind, (value,), source=node.name)
-        raise AuthorError(f"the draft author has no reduction for {self.side} node {aten.describe(node)}")
+        raise AuthorError(
+            f"the draft author has no reduction for {self.side} node {aten.describe(node)}"
+        )
 
     def _sum(self, node: fx.Node) -> Value:
         return self._reduce(node, self._operand(node, 0), "sum")
@@ -303,7 +337,9 @@ class Lowering:
         correction = node.kwargs.get("correction", 1)
         centred = pointwise("sub", value, mean, source=node.name)
         squares = self._reduce(node, pointwise("square", centred, source=node.name), "sum")
-        degrees = constant(self._count(node) - (1 if correction is None else sympy.nsimplify(correction)))
+        degrees = constant(
+            self._count(node) - (1 if correction is None else sympy.nsimplify(correction))
+        )
         return pointwise("div", squares, degrees, source=node.name), mean
 
     def _var(self, node: fx.Node) -> Value:
@@ -329,7 +365,9 @@ class Lowering:
 
     def _addcmul(self, node: fx.Node) -> Value:
         x, a, b = (self._operand(node, i) for i in range(3))
-        joined = pointwise("mul" if aten.op_name(node) == "addcmul" else "div", a, b, source=node.name)
+        joined = pointwise(
+            "mul" if aten.op_name(node) == "addcmul" else "div", a, b, source=node.name
+        )
         if "value" in node.kwargs:
             joined = pointwise("mul", self._operand(node, "value"), joined, source=node.name)
         return pointwise("add", x, joined, source=node.name)
@@ -343,7 +381,9 @@ class Lowering:
         return value
 
     def _bound(self, op: str) -> Callable[[fx.Node], Value]:
-        return lambda node: pointwise(op, self._operand(node, 0), self._operand(node, 1), source=node.name)
+        return lambda node: pointwise(
+            op, self._operand(node, 0), self._operand(node, 1), source=node.name
+        )
 
     def _leaky_relu(self, node: fx.Node) -> Value:
         x = self._operand(node, 0)
@@ -357,10 +397,18 @@ class Lowering:
         target = node.meta["val"].dtype
         if target.is_floating_point:
             if target in (torch.float16, torch.bfloat16):
-                raise AuthorError(f"{self.side} node {aten.describe(node)} rounds to {target} inside the reference")
-            return value if value.dtype == "float" else pointwise("to_float", value, source=node.name)
+                raise AuthorError(
+                    f"{self.side} node {aten.describe(node)} rounds to {target} in the reference"
+                )
+            return (
+                value if value.dtype == "float" else pointwise("to_float", value, source=node.name)
+            )
         if target == torch.bool:
-            return value if value.dtype == "bool" else pointwise("ne", value, constant(0), dtype="bool", source=node.name)
+            return (
+                value
+                if value.dtype == "bool"
+                else pointwise("ne", value, constant(0), dtype="bool", source=node.name)
+            )
         raise AuthorError(f"{self.side} node {aten.describe(node)} makes integers ({target})")
 
     def _filled(self, node: fx.Node) -> Value:
@@ -404,7 +452,18 @@ _SPECIAL: dict[str, Callable[[Lowering, fx.Node], Value]] = {
     "convert_element_type": Lowering._cast,
     "_to_copy": Lowering._cast,
     **dict.fromkeys(
-        ("full", "full_like", "scalar_tensor", "zeros", "zeros_like", "ones", "ones_like", "new_zeros", "new_ones", "new_full"),
+        (
+            "full",
+            "full_like",
+            "scalar_tensor",
+            "zeros",
+            "zeros_like",
+            "ones",
+            "ones_like",
+            "new_zeros",
+            "new_ones",
+            "new_full",
+        ),
         Lowering._filled,
     ),
 }

@@ -1,4 +1,6 @@
-"""Profiles: what is known of an op before any kernel exists, read off its traced forward and backward graphs."""
+"""Profiles: what is known of an op before any kernel exists, read off its traced forward and
+backward graphs.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,15 @@ from torch import fx
 
 from workbench import aten, tiers
 from workbench.errors import AuthorError, TierError
-from workbench.graph import Graph, Kind, Value
+from workbench.graph import Graph, Kind, Value, public
 from workbench.lower import Lowered, Lowering, lower
 from workbench.reference import Reference
 from workbench.trace import Trace, trace
 
 # Steps that lose too much in 16 bits: long sums, and functions that amplify a relative error.
-PRECISE = frozenset({"row_sum", "batch_sum", "exp", "expm1", "log", "log1p", "rsqrt", "sqrt", "pow", "div"})
+PRECISE = frozenset(
+    {"row_sum", "batch_sum", "exp", "expm1", "log", "log1p", "rsqrt", "sqrt", "pow", "div"}
+)
 
 
 class _Frozen(BaseModel):
@@ -117,9 +121,13 @@ def _lowered(traced: Trace) -> Lowered | None:
 def classify(traced: Trace) -> tuple[int, list[str]]:
     """The tier of two traced graphs, and the nodes that decided it, one sentence each.
 
-    The tier is the lowest that admits every node's category; what decides is what no lower tier admits.
+    The tier is the lowest that admits every node's category; what decides is what no lower tier
+    admits.
     """
-    found = [(category, f"{side} node {aten.describe(node)}") for side, node, category in _categories(traced)]
+    found = [
+        (category, f"{side} node {aten.describe(node)}")
+        for side, node, category in _categories(traced)
+    ]
     known = tiers.tiers()
     tier = next((t for t in known if all(c in t.admits for c, _ in found)), known[-1])
     lower_tiers = [t for t in known if t.number < tier.number]
@@ -130,7 +138,9 @@ def classify(traced: Trace) -> tuple[int, list[str]]:
             deciding.setdefault(category, where)
     if not deciding:
         return tier.number, ["every node is element-wise or a broadcast"]
-    return tier.number, [f"{category.replace('_', ' ')}: {where}" for category, where in deciding.items()]
+    return tier.number, [
+        f"{category.replace('_', ' ')}: {where}" for category, where in deciding.items()
+    ]
 
 
 def _categories(traced: Trace) -> Iterator[tuple[str, fx.Node, str]]:
@@ -175,7 +185,12 @@ def _tensor_infos(traced: Trace) -> Iterator[TensorInfo]:
     for name, node in zip(traced.tensors, nodes, strict=True):
         lowering.bind_input(node, name)
         value = lowering.values[node]
-        yield TensorInfo(name=name, kind=value.kind, dtype=value.dtype, differentiable=name in traced.differentiable)
+        yield TensorInfo(
+            name=public(name),
+            kind=value.kind,
+            dtype=value.dtype,
+            differentiable=name in traced.differentiable,
+        )
 
 
 def _output_kinds(traced: Trace) -> Iterator[str]:
@@ -190,7 +205,7 @@ def _saved(lowered: Lowered | None) -> tuple[str, ...]:
     if lowered is None or lowered.backward is None:
         return ()
     tangents = {f"d{name}" for name in lowered.outputs}
-    return tuple(v.name for v in lowered.backward.inputs if v.name not in tangents)
+    return tuple(public(v.name) for v in lowered.backward.inputs if v.name not in tangents)
 
 
 def _operations(graph: Graph) -> list[Value]:
@@ -223,4 +238,6 @@ def _count(graph: fx.Graph) -> int:
 def _traffic(graph: Graph) -> TrafficModel:
     used = {id(value) for value in graph.values()}
     reads = sum(v.kind is Kind.ELEMENT and id(v) in used for v in graph.inputs)
-    return TrafficModel(reads=reads, writes=sum(v.kind is Kind.ELEMENT for v in graph.results.values()))
+    return TrafficModel(
+        reads=reads, writes=sum(v.kind is Kind.ELEMENT for v in graph.results.values())
+    )

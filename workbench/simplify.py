@@ -1,6 +1,7 @@
 """Tidy an arithmetic graph so that the kernel written from it reads as a person would write it.
 
-Every rule keeps the value for all inputs, NaN and infinity included; what is only equal on paper is left alone.
+Every rule keeps the value for all inputs, NaN and infinity included; what is only equal on paper is
+left alone.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ import sympy
 
 from workbench.graph import Graph, Kind, Value, constant, pointwise, reachable
 
-COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "eq", "ne", "logical_and", "logical_or"})
+COMMUTATIVE = frozenset(
+    {"add", "mul", "maximum", "minimum", "eq", "ne", "logical_and", "logical_or"}
+)
 
 
 def simplify(graph: Graph) -> Graph:
-    """The same graph with equal values merged, constants folded and the rules below applied, until nothing changes."""
+    """The same graph with equal values merged, constants folded and the rules below applied, until
+    nothing changes.
+    """
     results = graph.results
     while True:
         simpler = _pass(graph.inputs, results)
@@ -36,7 +41,9 @@ def _pass(inputs: list[Value], results: dict[str, Value]) -> dict[str, Value]:
         if value.op in COMMUTATIVE:
             # A factor stands before what it scales, any other constant behind.
             args = tuple(sorted(args, key=lambda v: (v.op == "constant") != (value.op == "mul")))
-        same = len(args) == len(value.args) and all(a is b for a, b in zip(args, value.args, strict=True))
+        same = len(args) == len(value.args) and all(
+            a is b for a, b in zip(args, value.args, strict=True)
+        )
         rebuilt = value if same else _copy(value, args)
         rebuilt = _rewrite(rebuilt)
         new[id(value)] = known.setdefault(_key(rebuilt), rebuilt)
@@ -51,7 +58,11 @@ def _key(value: Value) -> tuple[object, ...]:
 
 
 def _copy(value: Value, args: tuple[Value, ...]) -> Value:
-    kind = value.kind if value.is_reduction or value.op in ("broadcast", "pair") else Kind.join(a.kind for a in args)
+    kind = (
+        value.kind
+        if value.is_reduction or value.op in ("broadcast", "pair")
+        else Kind.joined(a.kind for a in args)
+    )
     return Value(value.op, kind, args, value.dtype, value.expression, value.source, value.name)
 
 
@@ -95,6 +106,11 @@ def _number(value: Value) -> float | None:
     return None
 
 
+def _constant(value: Value) -> sympy.Expr:
+    assert value.expression is not None
+    return value.expression
+
+
 def _make(op: str, *args: Value, like: Value) -> Value:
     return pointwise(op, *args, dtype=like.dtype, source=like.source)
 
@@ -106,18 +122,26 @@ def _mul(value: Value) -> Value | None:
     if _number(left) == -1:
         return _make("neg", right, like=value)
     if left.op == "constant" and _is_scaled(right):
-        return _make("mul", constant(left.expression * right.args[0].expression), right.args[1], like=value)
+        factor = _constant(left) * _constant(right.args[0])
+        return _make("mul", constant(factor), right.args[1], like=value)
     if left.op != "constant":
         for scaled, other in ((left, right), (right, left)):
             if _is_scaled(scaled):
-                return _make("mul", scaled.args[0], _make("mul", scaled.args[1], other, like=value), like=value)
+                return _make(
+                    "mul",
+                    scaled.args[0],
+                    _make("mul", scaled.args[1], other, like=value),
+                    like=value,
+                )
     if left is right:
         return _make("square", left, like=value)
     return None
 
 
 def _is_scaled(value: Value) -> bool:
-    """Whether a value is a constant times something: constants are gathered at the front of a product."""
+    """Whether a value is a constant times something: constants are gathered at the front of a
+    product.
+    """
     return value.op == "mul" and value.args[0].op == "constant" and value.args[1].op != "constant"
 
 
@@ -142,8 +166,10 @@ def _sub(value: Value) -> Value | None:
 
 
 def _where(value: Value) -> Value | None:
-    """Where x ≤ 0 doesn't hold, relu(x) is x."""
+    """Where x ≤ 0 doesn't hold, relu(x) is x; and a condition reads best without a not."""
     condition, chosen, other = value.args
+    if condition.op == "logical_not":
+        return _make("where", condition.args[0], other, chosen, like=value)
     if condition.op == "le" and _number(condition.args[1]) == 0:
         x = condition.args[0]
         without = _replace(other, lambda v: x if v.op == "relu" and v.args[0] is x else None)
@@ -158,7 +184,9 @@ def _replace(value: Value, change: Callable[[Value], Value | None]) -> Value:
     if changed is not None:
         return changed
     args = tuple(_replace(arg, change) for arg in value.args)
-    return value if all(a is b for a, b in zip(args, value.args, strict=True)) else _copy(value, args)
+    return (
+        value if all(a is b for a, b in zip(args, value.args, strict=True)) else _copy(value, args)
+    )
 
 
 def _is_one_plus_exp_minus(value: Value) -> Value | None:
@@ -185,7 +213,14 @@ def _div(value: Value) -> Value | None:
 
 def _reciprocal(value: Value) -> Value | None:
     x = _is_one_plus_exp_minus(value.args[0])
-    return _make("sigmoid", x, like=value) if x is not None else _make("div", constant(1), value.args[0], like=value)
+    return (
+        _make("sigmoid", x, like=value)
+        if x is not None
+        else _make("div", constant(1), value.args[0], like=value)
+    )
+
+
+_NAMED_POWERS = {2.0: "square", 0.5: "sqrt", -0.5: "rsqrt"}
 
 
 def _pow(value: Value) -> Value | None:
@@ -194,13 +229,12 @@ def _pow(value: Value) -> Value | None:
     if power is None:
         return None
     if power < 0 and power != -0.5:
-        inverse = _make("pow", base, constant(-exponent.expression), like=value)
+        inverse = _make("pow", base, constant(-_constant(exponent)), like=value)
         return _make("div", constant(1), inverse, like=value)
-    simple = {1.0: base, 2.0: ("square",), 0.5: ("sqrt",), -0.5: ("rsqrt",), 0.0: constant(1)}.get(power)
-    if isinstance(simple, tuple):
-        return _make(simple[0], base, like=value)
-    if simple is not None:
-        return simple
+    if power in (0.0, 1.0):
+        return base if power else constant(1)
+    if power in _NAMED_POWERS:
+        return _make(_NAMED_POWERS[power], base, like=value)
     if power == int(power) and power <= 16:
         half = _make("pow", base, constant(int(power) // 2), like=value)
         square = _make("square", half, like=value)
@@ -213,7 +247,7 @@ def _neg(value: Value) -> Value | None:
     if x.op == "neg":
         return x.args[0]
     if x.op == "mul" and x.args[0].op == "constant":
-        return _make("mul", constant(-x.args[0].expression), x.args[1], like=value)
+        return _make("mul", constant(-_constant(x.args[0])), x.args[1], like=value)
     return None
 
 
@@ -226,7 +260,7 @@ def _of_relu(value: Value) -> Value | None:
 
 
 def _into_sum(value: Value) -> Value | None:
-    """Move a linear step on a sum over the batch inside it: c · Σa is Σ(c·a), Σa + Σb is Σ(a + b)."""
+    """Move a linear step inside a sum over the batch: c · Σa is Σ(c·a), Σa + Σb is Σ(a + b)."""
     sums = [arg for arg in value.args if arg.op == "batch_sum"]
     if not sums:
         return None
@@ -240,7 +274,9 @@ def _into_sum(value: Value) -> Value | None:
         inner = linear and all(arg.kind in allowed for arg in others)
     if not inner:
         return None
-    body = _make(value.op, *(arg.args[0] if arg.op == "batch_sum" else arg for arg in value.args), like=value)
+    body = _make(
+        value.op, *(arg.args[0] if arg.op == "batch_sum" else arg for arg in value.args), like=value
+    )
     return Value("batch_sum", sums[0].kind, (body,), source=value.source)
 
 

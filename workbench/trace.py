@@ -1,9 +1,11 @@
-"""Trace a reference into its forward and backward ATen graphs, with symbolic sizes and symbolic parameters.
+"""Trace a reference into its forward and backward ATen graphs, with symbolic sizes and symbolic
+parameters.
 
-AOTAutograd traces, inductor's decompositions break composite ops up, and its min-cut partitioner decides what the
-forward saves and what the backward recomputes. Sizes stay symbols (`dynamic=True`), so nothing is baked in by the
-sample's shape. Keyword floats can't be symbols there, so the reference is traced at a few values of each, and every
-constant that moved is fitted with an expression in the parameters, then checked at a point the fit has not seen.
+AOTAutograd traces, inductor's decompositions break composite ops up, and its min-cut partitioner
+decides what the forward saves and what the backward recomputes. Sizes stay symbols
+(`dynamic=True`), so nothing is baked in by the sample's shape. Keyword floats can't be symbols
+there, so the reference is traced at a few values of each, and every constant that moved is fitted
+with an expression in the parameters, then checked at a point the fit has not seen.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch._inductor.decomposition import select_decomp_table
 
 from workbench.errors import BadReference
+from workbench.graph import safe
 from workbench.reference import Reference
 
 # Two primes that no reference's constant is likely to equal.
@@ -36,7 +39,9 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Trace:
-    """The two graphs of a reference. `fitted` maps a constant's position to its expression in the parameters."""
+    """The two graphs of a reference. `fitted` maps a constant's position to its expression in the
+    parameters.
+    """
 
     tensors: tuple[str, ...]
     differentiable: tuple[str, ...]
@@ -52,7 +57,8 @@ def trace(reference: Reference) -> Trace:
     """Trace `reference(*inputs)` and its gradient.
 
     Raises:
-        BadReference: it can't be traced, or a constant depends on a parameter in a way no fit explains.
+        BadReference: it can't be traced, or a constant depends on a parameter in a way no fit
+        explains.
     """
     if not reference.parameters:
         return _trace_at(reference, {})
@@ -105,9 +111,11 @@ def _trace_at(reference: Reference, parameters: Mapping[str, float]) -> Trace:
             ) from error
     rows, cols = _symbols(graphs["forward"], tensors)
     return Trace(
-        tensors=reference.tensors,
+        tensors=tuple(map(safe, reference.tensors)),
         differentiable=tuple(
-            name for name, t in zip(reference.tensors, tensors, strict=True) if t.grad is not None
+            safe(name)
+            for name, t in zip(reference.tensors, tensors, strict=True)
+            if t.grad is not None
         ),
         outputs=len(outputs),
         forward=graphs["forward"],
@@ -119,7 +127,9 @@ def _trace_at(reference: Reference, parameters: Mapping[str, float]) -> Trace:
 
 @contextmanager
 def _without_tensorified_sizes() -> Iterator[None]:
-    """Keep sizes as Python scalars: turning them into tensors fails on a product of two symbols (torch 2.13)."""
+    """Keep sizes as Python scalars: turning them into tensors fails on a product of two symbols
+    (torch 2.13).
+    """
     name = "TENSORIFY_PYTHON_SCALARS"
     before = os.environ.get(name)
     os.environ[name] = "0"
@@ -141,19 +151,23 @@ def _symbols(graph: fx.Graph, tensors: Sequence[Tensor]) -> tuple[sympy.Symbol, 
             return tuple(_expression(size) for size in shape)  # type: ignore[return-value]
     raise BadReference(
         "no input of the reference has the shape (rows, cols)",
-        hint="give the reference file a function `inputs(rows, cols)` with at least one such tensor",
+        hint="give the reference file a function `inputs(rows, cols)` with one such tensor",
     )
 
 
 def _expression(size: Any) -> Any:
-    return size.node.expr if isinstance(size, torch.SymInt | torch.SymFloat) else sympy.sympify(size)
+    return (
+        size.node.expr if isinstance(size, torch.SymInt | torch.SymFloat) else sympy.sympify(size)
+    )
 
 
 # How constants follow the parameters
 
 
 def _probe_points(parameters: Mapping[str, float]) -> list[dict[str, float]]:
-    """Points near the defaults, off any special value: enough to fit and, the last two, to check the fit."""
+    """Points near the defaults, off any special value: enough to fit and, the last two, to check
+    the fit.
+    """
     base = {name: value * 1.0371 or 0.0137 for name, value in parameters.items()}
     moved = [{**base, name: base[name] * 1.271} for name in base]
     check = [{name: v * (1.057 + 0.031 * i) for i, (name, v) in enumerate(base.items())}]
@@ -197,10 +211,16 @@ def _fit_side(
 
 
 def _fit(values: Sequence[float], probes: Sequence[Mapping[str, float]]) -> sympy.Expr | None:
-    """An expression equal to `values` at every probe: affine in the parameters, or a monomial of them."""
+    """An expression equal to `values` at every probe: affine in the parameters, or a monomial of
+    them.
+    """
     for candidate in (_affine(values, probes), _monomial(values, probes)):
         if candidate is not None and all(
-            math.isclose(float(candidate.subs(dict(probe))), value, rel_tol=TOLERANCE)
+            math.isclose(
+                float(candidate.subs({safe(name): at for name, at in probe.items()})),
+                value,
+                rel_tol=TOLERANCE,
+            )
             for value, probe in zip(values, probes, strict=True)
         ):
             return candidate
@@ -214,7 +234,7 @@ def _affine(values: Sequence[float], probes: Sequence[Mapping[str, float]]) -> s
         for i, name in enumerate(names)
     }
     offset = values[0] - sum(slopes[name] * probes[0][name] for name in names)
-    terms = [_tidy(slopes[name]) * sympy.Symbol(name) for name in names]
+    terms = [_tidy(slopes[name]) * sympy.Symbol(safe(name)) for name in names]
     return sympy.Add(*terms, _tidy(offset, scale=max(map(abs, values))))
 
 
@@ -225,11 +245,18 @@ def _monomial(values: Sequence[float], probes: Sequence[Mapping[str, float]]) ->
     if any(v / values[0] < 0 for v in values):
         return None
     powers = {
-        name: round(2 * math.log(values[1 + i] / values[0]) / math.log(probes[1 + i][name] / probes[0][name])) / 2
+        name: round(
+            2
+            * math.log(values[1 + i] / values[0])
+            / math.log(probes[1 + i][name] / probes[0][name])
+        )
+        / 2
         for i, name in enumerate(names)
     }
     scale = values[0] / math.prod(probes[0][name] ** power for name, power in powers.items())
-    return _tidy(scale) * sympy.Mul(*(sympy.Symbol(n) ** sympy.Rational(p) for n, p in powers.items()))
+    return _tidy(scale) * sympy.Mul(
+        *(sympy.Symbol(safe(n)) ** sympy.Rational(p) for n, p in powers.items())
+    )
 
 
 def _tidy(value: float, scale: float = 1.0) -> sympy.Expr:

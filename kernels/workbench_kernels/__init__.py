@@ -1,7 +1,8 @@
 """The curated library of fused Triton kernels.
 
-`workbench_kernels.functional` and `workbench_kernels.nn` resolve every op by name: the directory is the registry, one
-folder per op. Importing this package imports neither an op nor the workbench, and works on a machine with no GPU.
+`workbench_kernels.functional` and `workbench_kernels.nn` resolve every op by name: the directory is
+the registry, one folder per op. Importing this package imports neither an op nor the workbench, and
+works on a machine with no GPU.
 """
 
 from __future__ import annotations

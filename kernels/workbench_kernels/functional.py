@@ -10,7 +10,9 @@ from workbench_kernels import ops
 
 def __getattr__(name: str) -> Any:
     if name not in ops():
-        raise AttributeError(f"no op named {name!r} in workbench_kernels; there are: {', '.join(ops()) or 'none'}")
+        raise AttributeError(
+            f"no op named {name!r} in workbench_kernels; there are: {', '.join(ops()) or 'none'}"
+        )
     return getattr(import_module(f"workbench_kernels.{name}.wrapper"), name)
 
 

@@ -1,4 +1,6 @@
-"""Every op's module by its CamelCase name: `from workbench_kernels.nn import RmsNorm` for the op `rms_norm`."""
+"""Every op's module by its CamelCase name: `from workbench_kernels.nn import RmsNorm` for the op
+`rms_norm`.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ def module_name(op: str) -> str:
 def __getattr__(name: str) -> Any:
     by_module = {module_name(op): op for op in ops()}
     if name not in by_module:
-        raise AttributeError(f"no module named {name!r}; there are: {', '.join(by_module) or 'none'}")
+        raise AttributeError(
+            f"no module named {name!r}; there are: {', '.join(by_module) or 'none'}"
+        )
     return getattr(import_module(f"workbench_kernels.{by_module[name]}.wrapper"), name)
 
 

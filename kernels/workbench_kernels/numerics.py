@@ -1,6 +1,7 @@
 """Device functions that Triton has only in lower precision, or with other NaN rules, than PyTorch.
 
-All take and return float32. Nothing here needs libdevice, so every function also runs in the CPU interpreter.
+All take and return float32. Nothing here needs libdevice, so every function also runs in the CPU
+interpreter.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def expm1(x):
 def log1p(x):
     """log(1 + x) to a few ulps, also near 0.
 
-    With u = 1 + x rounded, log(u) · x / (u − 1) cancels the rounding of u (Goldberg 1991, theorem 4).
+    With u = 1 + x rounded, log(u) · x / (u − 1) cancels the rounding of u (Goldberg 1991, theorem
+    4).
     """
     u = 1.0 + x
     difference = u - 1.0
@@ -72,7 +74,9 @@ def log1p(x):
 
 @triton.jit
 def tanh(x):
-    """tanh(x) = e / (e + 2) with e = exp(2|x|) − 1, so that nothing cancels near 0; ±1 beyond |x| = 10."""
+    """tanh(x) = e / (e + 2) with e = exp(2|x|) − 1, so that nothing cancels near 0; ±1 beyond |x| =
+    10.
+    """
     e = expm1(2.0 * tl.minimum(tl.abs(x), 10.0))
     t = e / (e + 2.0)
     return tl.where(x != x, x, tl.where(x < 0.0, -t, t))

@@ -1,7 +1,9 @@
-"""How an op becomes a real torch op: schema, implementation, fake, autograd; visible to `torch.compile` as one node.
+"""How an op becomes a real torch op: schema, implementation, fake, autograd; visible to
+`torch.compile` as one node.
 
-Ops are defined with `torch.library.Library` and not `torch.library.custom_op`: the same features at about half the
-host time per call. Re-importing a changed op (a test, the judge) replaces its earlier definition.
+Ops are defined with `torch.library.Library` and not `torch.library.custom_op`: the same features at
+about half the host time per call. Re-importing a changed op (a test, the judge) replaces its
+earlier definition.
 """
 
 from __future__ import annotations
@@ -19,13 +21,15 @@ _LIBRARIES: dict[str, torch.library.Library] = {}
 def define(name: str, implementation: Callable[..., Any], *, fake: Callable[..., Any]) -> Any:
     """Register `implementation` as `torch.ops.workbench_kernels.<name>` and return the op.
 
-    The schema comes from the implementation's type hints. It mutates no argument and returns no alias of one.
-    `fake` computes the outputs' shapes, strides and dtypes without touching data.
+    The schema comes from the implementation's type hints. It mutates no argument and returns no
+    alias of one. `fake` computes the outputs' shapes, strides and dtypes without touching data.
     """
     _LIBRARIES.pop(name, None)
     library = torch.library.Library(NAMESPACE, "FRAGMENT")
     schema = torch.library.infer_schema(implementation, mutates_args=())
-    library.define(name + schema, tags=(torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order))
+    library.define(
+        name + schema, tags=(torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order)
+    )
     for device in ("CPU", "CUDA"):
         library.impl(name, implementation, device)
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=library)
@@ -38,10 +42,14 @@ def autograd(
 ) -> None:
     """Give `name` its gradient, and make a gradient of that gradient a clear error."""
     library = _LIBRARIES[name]
-    torch.library.register_autograd(f"{NAMESPACE}::{name}", backward, setup_context=save, lib=library)
+    torch.library.register_autograd(
+        f"{NAMESPACE}::{name}", backward, setup_context=save, lib=library
+    )
 
     def refuse(ctx: Any, *grads: Tensor) -> None:
-        raise NotImplementedError(f"{name} has no second derivative: its backward can't be differentiated")
+        raise NotImplementedError(
+            f"{name} has no second derivative: its backward can't be differentiated"
+        )
 
     backward_name = f"{name}_backward"
     torch.library.register_autograd(

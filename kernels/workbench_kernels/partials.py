@@ -1,4 +1,5 @@
-"""Second half of a sum over the batch: add the parts the programs left, in a fixed order, so results repeat bit for bit.
+"""Second half of a sum over the batch: add the parts the programs left, in a fixed order, so
+results repeat bit for bit.
 
     out[c] = Σₚ parts[p, c]
 

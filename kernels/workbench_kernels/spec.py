@@ -1,6 +1,7 @@
 """What an op is, as one record: its truth, the inputs that test it, and the bytes it must move.
 
-The spec feeds the op's test, the judge, the benchmark and the documentation; nothing about an op is declared twice.
+The spec feeds the op's test, the judge, the benchmark and the documentation; nothing about an op is
+declared twice.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from torch import Tensor
 class Traffic:
     """Transfers a direction can't avoid, each input read once and each output written once.
 
-    `reads` and `writes` count tensors of the full shape (rows, cols); smaller tensors (a weight, one value per row)
-    are left out: they vanish against the full ones. bytes = (reads + writes) · rows · cols · itemsize.
+    `reads` and `writes` count tensors of the full shape (rows, cols); smaller tensors (a weight,
+    one value per row) are left out: they vanish against the full ones. bytes = (reads + writes) ·
+    rows · cols · itemsize.
     """
 
     reads: float
@@ -30,11 +32,13 @@ class Traffic:
 
 @dataclass(frozen=True, kw_only=True)
 class OpSpec:
-    """One op. `reference(*inputs(rows, cols), **parameters)` is the truth, in the precision of its inputs.
+    """One op. `reference(*inputs(rows, cols), **parameters)` is the truth, in the precision of its
+    inputs.
 
-    `inputs` draws with the global generator on the default device; floating tensors come in the default dtype.
-    `tensors` names the reference's tensor arguments in order, `differentiable` those that have a gradient.
-    `shapes` are the (rows, cols) every check covers; `sweep` those a benchmark times.
+    `inputs` draws with the global generator on the default device; floating tensors come in the
+    default dtype. `tensors` names the reference's tensor arguments in order, `differentiable` those
+    that have a gradient. `shapes` are the (rows, cols) every check covers; `sweep` those a
+    benchmark times.
     """
 
     name: str

@@ -1,4 +1,6 @@
-"""Authors: who writes an op's files. The engine decides whether they are right; an author only writes."""
+"""Authors: who writes an op's files. The engine decides whether they are right; an author only
+writes.
+"""
 
 from __future__ import annotations
 
@@ -34,5 +36,7 @@ def get(name: str) -> Author:
 
     authors: dict[str, type[Author]] = {"draft": DraftAuthor}
     if name not in authors:
-        raise UsageError(f"there is no author {name!r}", hint=f"the authors are {', '.join(authors)}")
+        raise UsageError(
+            f"there is no author {name!r}", hint=f"the authors are {', '.join(authors)}"
+        )
     return authors[name]()

@@ -1,4 +1,6 @@
-"""The draft author: derives an op's kernels from its traced graphs, offline and the same way every time."""
+"""The draft author: derives an op's kernels from its traced graphs, offline and the same way every
+time.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,13 @@ from pathlib import Path
 import jinja2
 
 from workbench import tiers
+from workbench.authors.formatting import formatted
 from workbench.authors.formula import formulas
 from workbench.authors.plan import OpPlan, plan_op
 from workbench.authors.surface import Surface
 from workbench.authors.view import OpView, unpacked
-from workbench.authors.formatting import formatted
 from workbench.errors import AuthorError, TemplateError
-from workbench.graph import Kind
+from workbench.graph import Kind, safe
 from workbench.lower import Lowered, lower
 from workbench.profile import Profile
 from workbench.reference import Reference
@@ -49,8 +51,10 @@ class DraftAuthor:
                 hint="the draft author derives tiers 1 and 2; take another author for this op",
             )
         lowered = lower(trace(reference))
-        ranks = {n: t.dim() for n, t in zip(reference.tensors, reference.inputs(ROWS, COLS), strict=True)}
-        plan = plan_op(profile.op, lowered, ranks, reference.parameters)
+        sample = reference.inputs(ROWS, COLS)
+        ranks = {safe(n): t.dim() for n, t in zip(reference.tensors, sample, strict=True)}
+        parameters = {safe(name): value for name, value in reference.parameters.items()}
+        plan = plan_op(profile.op, lowered, ranks, parameters)
         folder = Path("kernels/workbench_kernels") / profile.op
         variables = self._variables(profile, reference, plan, lowered)
         tier = tiers.tier(profile.tier)
@@ -61,10 +65,15 @@ class DraftAuthor:
             folder / "wrapper.py": "_common/wrapper.py.j2",
             Path(f"tests/kernels/test_{profile.op}.py"): "_common/test.py.j2",
         }
-        return {path: formatted(_render(environment, name, variables)) for path, name in templates.items()}
+        return {
+            path: formatted(_render(environment, name, variables))
+            for path, name in templates.items()
+        }
 
     @staticmethod
-    def _variables(profile: Profile, reference: Reference, plan: OpPlan, lowered: Lowered) -> dict[str, object]:
+    def _variables(
+        profile: Profile, reference: Reference, plan: OpPlan, lowered: Lowered
+    ) -> dict[str, object]:
         assert lowered.backward is not None
         summary = reference.formula or f"as {reference.symbol} in its spec."
         structures = {plan.forward.structure, plan.backward.structure}
@@ -102,11 +111,16 @@ def _render(environment: jinja2.Environment, name: str, variables: dict[str, obj
     try:
         text = environment.get_template(name).render(variables)
     except jinja2.TemplateNotFound as error:
-        raise TemplateError(f"there is no template {error.name}", hint="templates are below tiers/") from error
+        raise TemplateError(
+            f"there is no template {error.name}", hint="templates are below tiers/"
+        ) from error
     except jinja2.UndefinedError as error:
-        raise TemplateError(f"template {name}: {error.message}", hint="a template may use only what its author gives") from error
+        raise TemplateError(
+            f"template {name}: {error.message}",
+            hint="a template may use only what its author gives",
+        ) from error
     except jinja2.TemplateSyntaxError as error:
-        raise TemplateError(f"template {error.filename or name}:{error.lineno}: {error.message}") from error
+        raise TemplateError(
+            f"template {error.filename or name}:{error.lineno}: {error.message}"
+        ) from error
     return text.rstrip() + "\n"
-
-

@@ -1,14 +1,16 @@
-"""Write an arithmetic graph as lines of text: as Triton for a kernel, as formulas for its docstring.
+"""Write an arithmetic graph as lines of text: as Triton for a kernel, as formulas for its
+docstring.
 
-A value gets a line and a name of its own when it is used more than once, is a reduction or a result, or would make its
-user's line hard to read; everything else stands inline, with no more parentheses than it needs.
+A value gets a line and a name of its own when it is used more than once, is a reduction or a
+result, or would make its user's line hard to read; everything else stands inline, with no more
+parentheses than it needs.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import sympy
@@ -31,18 +33,28 @@ _INFIX = {
     "gt": (">", COMPARISON),
     "ge": (">=", COMPARISON),
 }
-_PLAIN = ("exp", "exp2", "log", "log2", "sqrt", "rsqrt", "sin", "cos", "abs", "floor", "ceil", "erf", "sigmoid")
+_PLAIN = "exp exp2 log log2 sqrt rsqrt sin cos abs floor ceil erf sigmoid".split()
 _LIBRARY = (
-    "tanh", "expm1", "log1p", "log10", "pow", "sinh", "cosh", "tan", "round", "trunc", "sign", "isnan", "isinf",
-    "maximum", "minimum",
-)  # fmt: skip
+    "tanh expm1 log1p log10 pow sinh cosh tan round trunc sign isnan isinf maximum minimum".split()
+)
 _CALLS = {op: f"tl.{op}" for op in _PLAIN} | {op: f"numerics.{op}" for op in _LIBRARY}
 _NAMES = {
-    "sigmoid": "sig", "square": "squared", "mul": "product", "add": "total", "sub": "diff", "div": "ratio",
-    "where": "picked", "relu": "relu", "row_sum": "row_sum", "row_max": "row_max", "row_min": "row_min",
-    "rsqrt": "rstd", "sqrt": "root", "neg": "negated", "maximum": "floored", "minimum": "capped", "abs": "size",
-    "to_float": "flag", "pow": "power",
-}  # fmt: skip
+    "sigmoid": "sig",
+    "square": "squared",
+    "mul": "product",
+    "add": "total",
+    "sub": "diff",
+    "div": "ratio",
+    "where": "picked",
+    "rsqrt": "rstd",
+    "sqrt": "root",
+    "neg": "negated",
+    "maximum": "floored",
+    "minimum": "capped",
+    "abs": "size",
+    "to_float": "flag",
+    "pow": "power",
+}
 
 
 @dataclass(frozen=True)
@@ -58,32 +70,33 @@ class Text:
 
 @dataclass
 class Writer:
-    """Writes values as Triton; `names` are those wanted for results, `taken` those that can't be used."""
+    """Writes values as Triton; `names` are those wanted for results, `taken` those that can't be
+    used.
+    """
 
     names: dict[int, str]
     taken: set[str]
     lines: list[str] = field(default_factory=list)
-    _texts: dict[int, Text] = field(default_factory=dict)
+    texts: dict[int, Text] = field(default_factory=dict)
     _uses: Counter[int] = field(default_factory=Counter)
 
     def write(self, results: Iterable[Value]) -> None:
-        """Append the lines that compute `results`; afterwards `text(value)` gives each one's text."""
+        """Append the lines that compute `results`; `text(value)` then gives each one's text."""
         results = list(results)
-        values = list(reachable(results))
+        values = list(reachable(results, known=self.texts))
         for value in values:
             self._uses.update(id(arg) for arg in value.args)
             if value.op == "square":
                 self._uses[id(value.args[0])] += 1
         for value in values:
-            if id(value) not in self._texts:
-                self._texts[id(value)] = self._write(value)
+            self.texts[id(value)] = self._write(value)
 
     def text(self, value: Value) -> str:
-        return self._texts[id(value)].text
+        return self.texts[id(value)].text
 
     def bind(self, value: Value, name: str) -> None:
         """Say that `value` is already there, under `name`."""
-        self._texts[id(value)] = Text(name)
+        self.texts[id(value)] = Text(name)
         self.taken.add(name)
 
     def _write(self, value: Value) -> Text:
@@ -94,17 +107,26 @@ class Writer:
         named = wanted or value.is_reduction or self._uses[id(value)] > 1 or len(text.text) > WIDTH
         if not named or (text.level == ATOM and text.text.isidentifier() and not wanted):
             return text
-        name = self._fresh(wanted or _suggest(value))
+        name = self._fresh(wanted or self._suggest(value))
         self.lines.append(f"{name} = {text.text}")
         return Text(name)
 
+    def _suggest(self, value: Value) -> str:
+        """A telling name: what a product is of, or what an operation makes."""
+        factors = [arg.text for arg in self.arguments(value)]
+        if value.op == "mul" and all(f.isidentifier() and len(f) <= 8 for f in factors):
+            return "_".join(factors)
+        return _suggest(value)
+
     def _fresh(self, base: str) -> str:
-        name = next(n for i in range(1, 1000) if (n := base if i == 1 else f"{base}{i}") not in self.taken)
+        name = next(
+            n for i in range(1, 1000) if (n := base if i == 1 else f"{base}{i}") not in self.taken
+        )
         self.taken.add(name)
         return name
 
     def arguments(self, value: Value) -> list[Text]:
-        return [self._texts[id(arg)] for arg in value.args]
+        return [self.texts[id(arg)] for arg in value.args]
 
     def expression(self, value: Value) -> Text:
         """One operation on its arguments' texts."""
@@ -112,7 +134,7 @@ class Writer:
         if value.op == "constant":
             return scalar(value.expression)
         if value.op in _INFIX:
-            return infix(value, *args)
+            return infix(value, args[0], args[1])
         if value.op in _CALLS:
             return Text(f"{_CALLS[value.op]}({', '.join(a.text for a in args)})")
         if value.op in _FORMS:
@@ -123,13 +145,19 @@ class Writer:
 
     @staticmethod
     def _row_reduction(value: Value, arg: Text) -> Text:
-        (source,) = value.args
-        if value.op == "row_sum":
-            text = arg.text if zero_outside(source, "cols") else f"tl.where(col_mask, {arg.text}, 0.0)"
-            return Text(f"tl.sum({text}, axis=1, keep_dims=True)")
-        limit, combine = ('float("-inf")', "maximum") if value.op == "row_max" else ('float("inf")', "minimum")
-        masked = f"tl.where(col_mask, {arg.text}, {limit})"
-        return Text(f"tl.reduce({masked}, 1, numerics.{combine}, keep_dims=True)")
+        return row_reduction(value, arg.text)
+
+
+def row_reduction(value: Value, arg: str) -> Text:
+    """A reduction of `arg`, the text of its argument, along the columns of a tile."""
+    if value.op == "row_sum":
+        text = arg if zero_outside(value.args[0], "cols") else f"tl.where(col_mask, {arg}, 0.0)"
+        return Text(f"tl.sum({text}, axis=1, keep_dims=True)")
+    limit, combine = (
+        ('float("-inf")', "maximum") if value.op == "row_max" else ('float("inf")', "minimum")
+    )
+    masked = f"tl.where(col_mask, {arg}, {limit})"
+    return Text(f"tl.reduce({masked}, 1, numerics.{combine}, keep_dims=True)")
 
 
 def infix(value: Value, left: Text, right: Text, signs: Mapping[str, str] | None = None) -> Text:
@@ -140,7 +168,10 @@ def infix(value: Value, left: Text, right: Text, signs: Mapping[str, str] | None
     # What stands right of - or / binds tighter than the sign; so does either side of a comparison.
     left_level = level + (level == COMPARISON)
     right_level = level + (sign in "-/" or level == COMPARISON)
-    return Text(f"{left.within(left_level)} {(signs or {}).get(sign, sign)} {right.within(right_level)}", level)
+    return Text(
+        f"{left.within(left_level)} {(signs or {}).get(sign, sign)} {right.within(right_level)}",
+        level,
+    )
 
 
 def _square(x: Text) -> Text:
@@ -149,7 +180,7 @@ def _square(x: Text) -> Text:
     return Text(f"{x.text} * {x.text}", PRODUCT)
 
 
-_FORMS = {
+_FORMS: dict[str, Callable[..., Text]] = {
     "square": _square,
     "neg": lambda x: Text(f"-{x.within(UNARY)}", UNARY),
     "where": lambda c, a, b: Text(f"tl.where({c.text}, {a.text}, {b.text})"),
@@ -186,7 +217,9 @@ def scalar(expression: sympy.Expr | None) -> Text:
         text = scalar(first).within(SUM)
         for term in rest:
             negative = term.could_extract_minus_sign()
-            text += f" {'-' if negative else '+'} {scalar(-term if negative else term).within(PRODUCT)}"
+            text += (
+                f" {'-' if negative else '+'} {scalar(-term if negative else term).within(PRODUCT)}"
+            )
         return Text(text, SUM)
     numerator, denominator = expression.as_numer_denom()
     if denominator != 1:
@@ -195,15 +228,21 @@ def scalar(expression: sympy.Expr | None) -> Text:
         coefficient, rest = expression.as_coeff_Mul()
         if coefficient == -1:
             return Text(f"-{scalar(rest).within(UNARY)}", UNARY)
-        return Text(" * ".join(scalar(arg).within(UNARY) for arg in expression.as_ordered_factors()), PRODUCT)
+        return Text(
+            " * ".join(scalar(arg).within(UNARY) for arg in expression.as_ordered_factors()),
+            PRODUCT,
+        )
     if expression.is_Pow:
         return _power(*expression.as_base_exp())
     raise AuthorError(f"the draft author can't write the constant {expression} in Triton")
 
 
 def _denominator(expression: sympy.Expr) -> str:
-    # `n_cols - 1` may be zero; as a Triton value that gives infinity, as a Python number an exception.
-    if expression.is_Add and expression.free_symbols <= {s for s in expression.free_symbols if s.is_integer}:
+    # `n_cols - 1` may be zero; as a Triton value that gives infinity, as a Python number an
+    # exception.
+    if expression.is_Add and expression.free_symbols <= {
+        s for s in expression.free_symbols if s.is_integer
+    }:
         return f"tl.cast({scalar(expression).text}, tl.float32)"
     return scalar(expression).within(UNARY)
 
@@ -224,26 +263,47 @@ def _number(value: float) -> Text:
 
 
 def zero_outside(value: Value, lanes: str) -> bool:
-    """Whether a value is zero on the lanes past the end (`cols` or `rows`), so that a sum needs no mask.
+    """Whether a value is zero on the lanes past the end (`cols` or `rows`), so that a sum needs no
+    mask.
 
-    Loads fill those lanes with zeros. A product with a zero is zero if the other factor is finite there.
+    Loads fill those lanes with zeros. A product with a zero is zero if the other factor is finite
+    there.
     """
     if value.op == "input":
-        return value.kind is Kind.ELEMENT or value.kind is (Kind.COLUMN if lanes == "cols" else Kind.ROW)
+        return value.kind is Kind.ELEMENT or value.kind is (
+            Kind.COLUMN if lanes == "cols" else Kind.ROW
+        )
     if value.op in ("square", "neg", "relu", "broadcast", "to_float"):
         return zero_outside(value.args[0], lanes)
     if value.op in ("add", "sub"):
         return all(zero_outside(arg, lanes) for arg in value.args)
     if value.op == "mul":
-        return any(zero_outside(a, lanes) and _finite_outside(b, lanes) for a, b in (value.args, value.args[::-1]))
+        return any(
+            zero_outside(a, lanes) and _finite_outside(b, lanes)
+            for a, b in (value.args, value.args[::-1])
+        )
     return False
 
 
 def _finite_outside(value: Value, lanes: str) -> bool:
-    """Whether a value is surely finite past the end if the data is: made of loads, constants, sums and products."""
+    """Whether a value is surely finite past the end if the data is: made of loads, constants, sums
+    and products.
+    """
     if value.op in ("input", "constant"):
         return True
     if lanes == "cols" and value.kind is Kind.ROW:
         return True
-    finite = ("add", "sub", "mul", "neg", "square", "relu", "broadcast", "to_float", "sigmoid", "tanh", "erf")
+    finite = (
+        "add",
+        "sub",
+        "mul",
+        "neg",
+        "square",
+        "relu",
+        "broadcast",
+        "to_float",
+        "sigmoid",
+        "tanh",
+        "erf",
+    )
     return value.op in finite and all(_finite_outside(arg, lanes) for arg in value.args)

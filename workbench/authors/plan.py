@@ -1,19 +1,21 @@
 """Decide the shape of an op's kernels from its arithmetic graph.
 
-Three structures cover tiers 1 and 2. `flat`: every tensor is full-size, so one index runs over all elements. `row`: a
-program holds whole rows, because something is reduced along them. `tile`: a two-dimensional tile, where weights are
-repeated over rows but nothing is reduced along them. A sum over the batch (a weight's gradient) is taken in float32:
-each program adds up the rows it visits and stores one part; a second launch adds the parts, in a fixed order.
+Three structures cover tiers 1 and 2. `flat`: every tensor is full-size, so one index runs over all
+elements. `row`: a program holds whole rows, because something is reduced along them. `tile`: a two-
+dimensional tile, where weights are repeated over rows but nothing is reduced along them. A sum over
+the batch (a weight's gradient) is taken in float32: each program adds up the rows it visits and
+stores one part; a second launch adds the parts, in a fixed order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from workbench.authors.emit import Writer, zero_outside
+from workbench.authors.passes import Pass, plan_passes
 from workbench.errors import AuthorError
-from workbench.graph import COLS, ROWS, Graph, Kind, Value
+from workbench.graph import COLS, ROWS, Graph, Kind, Value, public
 from workbench.lower import Lowered
 
 
@@ -31,10 +33,22 @@ class Tensor:
     def pointer(self) -> str:
         return self.name.upper()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it has the op's shape and dtype."""
+        return self.kind is Kind.ELEMENT and self.dtype == "float"
+
+    @property
+    def public(self) -> str:
+        """The name users know it by."""
+        return public(self.name)
+
 
 @dataclass(frozen=True)
 class Sum:
-    """A result summed over the batch: `term` is added up per program, over a tile of the term's kind."""
+    """A result summed over the batch: `term` is added up per program, over a tile of the term's
+    kind.
+    """
 
     name: str
     kind: Kind
@@ -48,7 +62,9 @@ class Sum:
 
 @dataclass(frozen=True)
 class KernelPlan:
-    """One kernel: its structure, what it reads, writes and adds up, and the lines of its arithmetic."""
+    """One kernel: its structure, what it reads, writes and adds up, and the lines of its
+    arithmetic.
+    """
 
     structure: str
     inputs: tuple[Tensor, ...]
@@ -57,6 +73,8 @@ class KernelPlan:
     parameters: tuple[str, ...]
     lines: tuple[str, ...]
     texts: Mapping[str, str]
+    passes: tuple[Pass, ...] = ()  # of the kernel for rows too wide to hold, if there is one
+    pass_texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def results(self) -> tuple[str, ...]:
@@ -75,9 +93,22 @@ class KernelPlan:
         return [tensor for tensor in self.inputs if tensor.kind == kind]
 
 
-_RESERVED = frozenset(
-    "tl triton numerics rows cols row_mask col_mask mask offsets n n_rows n_cols start part tile grid torch op "
-    "Tensor Any needs ctx in is if for not and or as def lambda".split()
+# Names a kernel uses for itself: no value may be called so.
+_TAKEN = frozenset(
+    [
+        "rows",
+        "cols",
+        "row_mask",
+        "col_mask",
+        "mask",
+        "offsets",
+        "n",
+        "n_rows",
+        "n_cols",
+        "start",
+        "first",
+        "step",
+    ]
 )
 
 
@@ -85,7 +116,8 @@ def plan(graph: Graph, parameters: Mapping[str, float], saved: tuple[str, ...] =
     """Plan one direction.
 
     Raises:
-        AuthorError: something is computed from a sum over the batch, which takes more passes than a tier-2 op has.
+        AuthorError: something is computed from a sum over the batch, which takes more passes than a
+        tier-2 op has.
     """
     values = graph.values()
     _refuse_second_pass(values)
@@ -97,9 +129,13 @@ def plan(graph: Graph, parameters: Mapping[str, float], saved: tuple[str, ...] =
     sums = tuple(_sum(writer, name, value, structure) for name, value in parts.items())
     used = {id(value) for value in values}
     outputs = tuple(
-        Tensor(name, value.kind, value.dtype, float32=name in saved) for name, value in whole.items()
+        Tensor(name, value.kind, value.dtype, float32=name in saved)
+        for name, value in whole.items()
     )
-    symbols = {str(s) for v in values if v.expression is not None for s in v.expression.free_symbols}
+    symbols = {
+        str(s) for v in values if v.expression is not None for s in v.expression.free_symbols
+    }
+    passes, pass_texts = _wide(graph, structure, bool(sums))
     return KernelPlan(
         structure=structure,
         inputs=tuple(Tensor(v.name, v.kind, v.dtype) for v in graph.inputs if id(v) in used),
@@ -108,7 +144,19 @@ def plan(graph: Graph, parameters: Mapping[str, float], saved: tuple[str, ...] =
         parameters=tuple(name for name in parameters if name in symbols),
         lines=tuple(writer.lines),
         texts={name: writer.text(value) for name, value in whole.items()},
+        passes=tuple(passes),
+        pass_texts=pass_texts,
     )
+
+
+def _wide(graph: Graph, structure: str, sums: bool) -> tuple[list[Pass], dict[str, str]]:
+    """The passes of the kernel for wide rows. A sum over the batch needs the whole row at once, so
+    it has none.
+    """
+    if structure != "row" or sums:
+        return [], {}
+    names = {id(v): name for name, v in reversed(graph.results.items()) if v.op != "input"}
+    return plan_passes(graph, names, set(_TAKEN) | {value.name for value in graph.inputs})
 
 
 def _refuse_second_pass(values: list[Value]) -> None:
@@ -116,7 +164,8 @@ def _refuse_second_pass(values: list[Value]) -> None:
         for arg in value.args:
             if arg.op == "batch_sum":
                 raise AuthorError(
-                    f"{value.op} (node {value.source}) is computed from a sum over the batch, which takes another pass",
+                    f"{value.op} (node {value.source}) is computed from a sum over the batch: "
+                    "that takes another pass",
                     hint="ops of several passes are tier 3; take another author for this op",
                 )
 
@@ -126,15 +175,25 @@ def _structure(graph: Graph, values: list[Value]) -> str:
         return "row"
     flat_kinds = (Kind.ELEMENT, Kind.SCALAR)
     tensors = [v for v in values if v.op == "input"] + list(graph.results.values())
-    sizes = any(v.expression is not None and v.expression.free_symbols & {ROWS, COLS} for v in values)
-    if all(v.kind in flat_kinds for v in tensors) and not sizes and not any(v.op == "batch_sum" for v in values):
+    sizes = any(
+        v.expression is not None and v.expression.free_symbols & {ROWS, COLS} for v in values
+    )
+    if (
+        all(v.kind in flat_kinds for v in tensors)
+        and not sizes
+        and not any(v.op == "batch_sum" for v in values)
+    ):
         return "flat"
     return "tile"
 
 
 def _writer(graph: Graph) -> Writer:
-    names = {id(v): name for name, v in reversed(graph.results.items()) if v.op not in ("input", "batch_sum")}
-    writer = Writer(names=names, taken=set(_RESERVED) | {value.name for value in graph.inputs})
+    names = {
+        id(v): name
+        for name, v in reversed(graph.results.items())
+        if v.op not in ("input", "batch_sum")
+    }
+    writer = Writer(names=names, taken=set(_TAKEN) | {value.name for value in graph.inputs})
     for value in graph.inputs:
         writer.bind(value, value.name)
     return writer
@@ -167,14 +226,20 @@ class OpPlan:
     @property
     def like(self) -> str:
         """The tensor whose shape is the op's shape."""
-        return next(t.name for t in self.tensors if t.kind is Kind.ELEMENT)
+        return next(t.name for t in self.tensors if t.is_full)
+
+    @property
+    def full(self) -> set[str]:
+        """Names of the tensors of the op's shape and dtype."""
+        return {t.name for t in (*self.tensors, *self.outputs) if t.is_full}
 
     @property
     def kept(self) -> list[str]:
-        """Names the autograd context saves: what the backward reads, and one full-size tensor for the shape."""
+        """Names the autograd context saves: what the backward reads, and one full-size tensor for
+        the shape.
+        """
         reads = [t.name for t in self.backward.inputs if t.name not in self.tangents]
-        full = {t.name for t in (*self.tensors, *self.outputs) if t.kind is Kind.ELEMENT}
-        if not full & set(reads):
+        if not self.full & set(reads):
             reads.insert(0, self.like)
         return reads
 
@@ -187,25 +252,30 @@ class OpPlan:
         """Gradients in the order of the tensors they belong to."""
         return [f"d{t.name}" for t in self.tensors if f"d{t.name}" in self.backward.results]
 
-    def tensor(self, name: str) -> Tensor:
-        return next(t for t in (*self.tensors, *self.outputs) if t.name == name)
 
-
-def plan_op(op: str, lowered: Lowered, ranks: Mapping[str, int], parameters: Mapping[str, float]) -> OpPlan:
-    """Plan an op from its lowered graphs; `ranks` are the tensors' numbers of dimensions, in order of the arguments."""
+def plan_op(
+    op: str, lowered: Lowered, ranks: Mapping[str, int], parameters: Mapping[str, float]
+) -> OpPlan:
+    """Plan an op from its lowered graphs; `ranks` are the tensors' numbers of dimensions, in order
+    of the arguments.
+    """
     if lowered.backward is None:
         raise AuthorError(f"{op} has no gradient to write a backward kernel for")
+    forward = plan(lowered.forward, parameters, lowered.saved)
+    backward = plan(lowered.backward, parameters)
     inputs = {value.name: value for value in lowered.forward.inputs}
     results = {name: lowered.forward.results[name] for name in lowered.outputs}
     return OpPlan(
         op=op,
-        tensors=tuple(Tensor(name, inputs[name].kind, inputs[name].dtype, ranks[name]) for name in ranks),
+        tensors=tuple(
+            Tensor(name, inputs[name].kind, inputs[name].dtype, ranks[name]) for name in ranks
+        ),
         outputs=tuple(
             Tensor(name, value.kind, value.dtype, rank)
             for (name, value), rank in zip(results.items(), lowered.output_ranks, strict=True)
         ),
         saved=lowered.saved,
         parameters=parameters,
-        forward=plan(lowered.forward, parameters, lowered.saved),
-        backward=plan(lowered.backward, parameters),
+        forward=forward if backward.passes else replace(forward, passes=()),
+        backward=backward if forward.passes else replace(backward, passes=()),
     )

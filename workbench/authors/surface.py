@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from workbench.authors.plan import OpPlan, Tensor
 from workbench.authors.view import call
-from workbench.graph import Kind
+from workbench.graph import Kind, public
 
 _SHAPES = {
     Kind.ELEMENT: ("any shape", "the same shape"),
@@ -14,7 +14,8 @@ _SHAPES = {
     Kind.COLUMN: ("the width of the last dimension", "one value per column"),
     Kind.SCALAR: ("one value", "one value"),
 }
-# A learned tensor of such a name scales, so it starts at one; any other is added and starts at zero.
+# A learned tensor of such a name scales, so it starts at one; any other is added and starts at
+# zero.
 _SCALES = ("weight", "gamma", "scale", "alpha", "gain")
 
 
@@ -43,19 +44,30 @@ class Surface:
     def learned(self) -> list[Tensor]:
         """Tensors the module owns: one value per column, or one in all, with a gradient."""
         kinds = (Kind.COLUMN, Kind.SCALAR)
-        return [t for t in self.plan.tensors if t.kind in kinds and f"d{t.name}" in self.plan.gradient_names]
+        return [
+            t
+            for t in self.plan.tensors
+            if t.kind in kinds and f"d{t.name}" in self.plan.gradient_names
+        ]
 
     @property
     def passed(self) -> list[Tensor]:
         """Tensors the module is called with."""
-        learned = {t.name for t in self.learned}
-        return [t for t in self.plan.tensors if t.name not in learned]
+        return [t for t in self.plan.tensors if t not in self.learned]
+
+    @property
+    def _like(self) -> str:
+        return public(self.plan.like)
+
+    @property
+    def _parameters(self) -> dict[str, float]:
+        return {public(name): value for name, value in self.plan.parameters.items()}
 
     # Functional form
 
     @property
     def signature(self) -> str:
-        tensors = [f"{t.name}: Tensor" for t in self.plan.tensors]
+        tensors = [f"{t.public}: Tensor" for t in self.plan.tensors]
         returns = "Tensor" if len(self.plan.outputs) == 1 else self._tuple
         return call(f"def {self.plan.op}", tensors + self._keywords, f" -> {returns}:")
 
@@ -65,35 +77,42 @@ class Surface:
 
     @property
     def _keywords(self) -> list[str]:
-        return [f"{name}: float = {value!r}" for name, value in self.plan.parameters.items()]
+        return [f"{name}: float = {value!r}" for name, value in self._parameters.items()]
 
     @property
     def documentation(self) -> list[str]:
         dtypes = "float32, bfloat16 or float16"
         lines = []
         for t in self.plan.tensors:
-            if t.name == self.plan.like:
-                lines.append(f"{t.name}: any shape{', rows along the last dimension' * self.by_rows}; {dtypes}; on a GPU.")
+            if t.public == self._like:
+                rows = ", rows along the last dimension" * self.by_rows
+                lines.append(f"{t.public}: any shape{rows}; {dtypes}; on a GPU.")
             else:
                 kind = "boolean, " if t.dtype == "bool" else ""
-                shape = f"as {self.plan.like}" if t.kind is Kind.ELEMENT else _SHAPES[t.kind][0]
-                lines.append(f"{t.name}: {kind}{shape}.")
+                shape = f"as {self._like}" if t.kind is Kind.ELEMENT else _SHAPES[t.kind][0]
+                lines.append(f"{t.public}: {kind}{shape}.")
         results = " and ".join(f"{t.name}: {_SHAPES[t.kind][1]}" for t in self.plan.outputs)
-        return [*lines, f"Returns {results}; dtype of {self.plan.like}."]
+        return [*lines, f"Returns {results}; dtype of {self._like}."]
 
     @property
     def checks(self) -> list[str]:
-        op, like = self.plan.op, self.plan.like
-        lines = [call("check", [f'"{op}"', *(f"{t.name}={t.name}" for t in self.floats)])]
+        op, like = self.plan.op, self._like
+        lines = [call("check", [f'"{op}"', *(f"{t.public}={t.public}" for t in self.floats)])]
         if self.masks:
-            lines.append(call("check_mask", [f'"{op}"', like, *(f"{t.name}={t.name}" for t in self.masks)]))
+            lines.append(
+                call(
+                    "check_mask", [f'"{op}"', like, *(f"{t.public}={t.public}" for t in self.masks)]
+                )
+            )
         if self.by_rows:
             lines.append(f'check_width("{op}", "{like}", {like})')
-        others = [t for t in self.plan.tensors if t.name != like]
-        return lines + [f'check_shape("{op}", "{t.name}", {t.name}, {self._shape(t)})' for t in others]
+        others = [t for t in self.plan.tensors if t.public != like]
+        return lines + [
+            f'check_shape("{op}", "{t.public}", {t.public}, {self._shape(t)})' for t in others
+        ]
 
     def _shape(self, t: Tensor) -> str:
-        like = self.plan.like
+        like = self._like
         if t.kind is Kind.ELEMENT:
             return f"{like}.shape"
         if t.kind is Kind.ROW:
@@ -114,7 +133,7 @@ class Surface:
 
     @property
     def call(self) -> str:
-        arguments = [t.name for t in self.plan.tensors] + list(self.plan.parameters)
+        arguments = [t.public for t in self.plan.tensors] + list(self._parameters)
         call = f"kernel.{self.plan.op}({', '.join(arguments)})"
         if not self.plan.saved:
             return call
@@ -126,7 +145,10 @@ class Surface:
         """What a TypeError and a ValueError are raised for."""
         several = len(self.plan.tensors) > 1
         types = "a dtype that is not float32, bfloat16 or float16" + ", or a mix of them" * several
-        values = "a shape that doesn't fit, or " * (several or self.by_rows) + "a tensor that is not on a GPU"
+        values = (
+            "a shape that doesn't fit, or " * (several or self.by_rows)
+            + "a tensor that is not on a GPU"
+        )
         return types, values
 
     # Module form
@@ -142,10 +164,10 @@ class Surface:
 
     @property
     def module_body(self) -> list[str]:
-        lines = [f"self.{name} = {name}" for name in self.plan.parameters]
+        lines = [f"self.{name} = {name}" for name in self._parameters]
         for t in self.learned:
             start = "ones" if any(word in t.name for word in _SCALES) else "zeros"
-            lines.append(f"self.{t.name} = nn.Parameter(torch.{start}({self._learned_size(t)}))")
+            lines.append(f"self.{t.public} = nn.Parameter(torch.{start}({self._learned_size(t)}))")
         return lines
 
     @staticmethod
@@ -157,17 +179,20 @@ class Surface:
     @property
     def module_forward(self) -> str:
         returns = "Tensor" if len(self.plan.outputs) == 1 else self._tuple
-        return call("def forward", ["self", *(f"{t.name}: Tensor" for t in self.passed)], f" -> {returns}:")
+        return call(
+            "def forward",
+            ["self", *(f"{t.public}: Tensor" for t in self.passed)],
+            f" -> {returns}:",
+        )
 
     @property
     def module_call(self) -> str:
-        learned = {t.name for t in self.learned}
-        tensors = [f"self.{t.name}" if t.name in learned else t.name for t in self.plan.tensors]
-        return call(f"return {self.plan.op}", [*tensors, *(f"self.{p}" for p in self.plan.parameters)])
+        tensors = [f"self.{t.public}" if t in self.learned else t.public for t in self.plan.tensors]
+        return call(f"return {self.plan.op}", [*tensors, *(f"self.{p}" for p in self._parameters)])
 
     @property
     def module_repr(self) -> str:
-        return ", ".join(f"{name}={{self.{name}}}" for name in self.plan.parameters)
+        return ", ".join(f"{name}={{self.{name}}}" for name in self._parameters)
 
     # Spec
 
@@ -178,43 +203,55 @@ class Surface:
 
     @property
     def tensor_names(self) -> str:
-        return repr(tuple(t.name for t in self.plan.tensors)).replace("'", '"')
+        return repr(tuple(t.public for t in self.plan.tensors)).replace("'", '"')
 
     @property
     def differentiable(self) -> str:
-        names = tuple(t.name for t in self.plan.tensors if f"d{t.name}" in self.plan.gradient_names)
+        names = tuple(
+            t.public for t in self.plan.tensors if f"d{t.name}" in self.plan.gradient_names
+        )
         return repr(names).replace("'", '"')
 
     @property
     def parameter_table(self) -> str:
-        return "{" + ", ".join(f'"{name}": {value!r}' for name, value in self.plan.parameters.items()) + "}"
+        return (
+            "{"
+            + ", ".join(f'"{name}": {value!r}' for name, value in self._parameters.items())
+            + "}"
+        )
 
     # Test
 
     @property
     def all_names(self) -> list[str]:
-        return [t.name for t in self.plan.tensors]
+        return [t.public for t in self.plan.tensors]
 
     @property
     def test_module(self) -> str:
         width = ["100"] if any(t.kind is Kind.COLUMN for t in self.learned) else []
-        device = f".to({self.plan.like}.device)" if self.learned else ""
+        device = f".to({self._like}.device)" if self.learned else ""
         return f"{self.module_name}({', '.join(width)}){device}"
 
     @property
     def test_calls(self) -> tuple[str, str]:
         """The module on drawn tensors, and the function on the same ones."""
-        learned = {t.name for t in self.learned}
-        arguments = [f"module.{t.name}" if t.name in learned else t.name for t in self.plan.tensors]
-        return f"module({', '.join(t.name for t in self.passed)})", f"{self.plan.op}({', '.join(arguments)})"
+        arguments = [
+            f"module.{t.public}" if t in self.learned else t.public for t in self.plan.tensors
+        ]
+        return (
+            f"module({', '.join(t.public for t in self.passed)})",
+            f"{self.plan.op}({', '.join(arguments)})",
+        )
 
     @property
     def unused(self) -> list[str]:
         """Drawn tensors the module test has no use for: the module owns its own."""
-        return [f"_{t.name}" if t in self.learned else t.name for t in self.plan.tensors]
+        return [f"_{t.public}" if t in self.learned else t.public for t in self.plan.tensors]
 
     @property
     def mixed_call(self) -> str:
-        last = self.floats[-1].name
-        names = [f"{t.name}.bfloat16()" if t.name == last else t.name for t in self.plan.tensors]
+        last = self.floats[-1].public
+        names = [
+            f"{t.public}.bfloat16()" if t.public == last else t.public for t in self.plan.tensors
+        ]
         return f"{self.plan.op}({', '.join(names)})"

@@ -1,4 +1,6 @@
-"""What the kernel templates are given: an op's plan, spelled out as the pieces of Python that stand in the file."""
+"""What the kernel templates are given: an op's plan, spelled out as the pieces of Python that stand
+in the file.
+"""
 
 from __future__ import annotations
 
@@ -61,11 +63,11 @@ class KernelView:
         results = [t.name for t in self.plan.outputs] + [s.parts for s in self.plan.sums]
         return results + [t.name for t in self.plan.inputs] + list(self.plan.parameters)
 
-    def definition(self, *sizes: str) -> str:
-        return call(f"def {self.name}", [*self.pointers, *sizes], ":")
+    def definition(self, *sizes: str, suffix: str = "") -> str:
+        return call(f"def {self.name}{suffix}", [*self.pointers, *sizes], ":")
 
-    def launch(self, *extra: str) -> str:
-        return call(f"{self.name}[grid]", [*self.arguments, *extra])
+    def launch(self, *extra: str, suffix: str = "", grid: str = "grid") -> str:
+        return call(f"{self.name}{suffix}[{grid}]", [*self.arguments, *extra])
 
     @property
     def received(self) -> list[str]:
@@ -76,7 +78,9 @@ class KernelView:
 
     @property
     def contiguous(self) -> str:
-        """One line that makes what the kernel reads contiguous; what the forward kept per row already is."""
+        """One line that makes what the kernel reads contiguous; what the forward kept per row
+        already is.
+        """
         read = [t.name for t in self.plan.inputs if t.name not in self.op.saved]
         return f"{', '.join(read)} = {', '.join(f'{name}.contiguous()' for name in read)}"
 
@@ -85,9 +89,7 @@ class KernelView:
         """A full-size tensor at hand."""
         if self.side == "forward":
             return self.op.like
-        full = {t.name for t in (*self.op.tensors, *self.op.outputs) if t.kind is Kind.ELEMENT}
-        kept = [name for name in self.op.kept if name in full]
-        return kept[0] if kept else next(f"d{t.name}" for t in self.op.outputs if t.kind is Kind.ELEMENT)
+        return next(name for name in self.op.kept if name in self.op.full)
 
     def result(self, name: str) -> Tensor:
         """The tensor of a result: an output, a saved value, or the gradient of an input."""
@@ -102,17 +104,26 @@ class KernelView:
 
     def allocate(self, name: str) -> str:
         made = fresh(self.result(name), self.anchor)
-        return f"{name} = {made} if {self.needed(name)} else None" if self.optional else f"{name} = {made}"
+        return (
+            f"{name} = {made} if {self.needed(name)} else None"
+            if self.optional
+            else f"{name} = {made}"
+        )
 
     def allocate_parts(self, part: Sum) -> str:
         width = "n_cols" if part.kind is Kind.COLUMN else "1"
-        count = "grid[0] * grid[1]" if self.plan.structure == "tile" and part.kind is Kind.SCALAR else "grid[0]"
+        count = (
+            "grid[0] * grid[1]"
+            if self.plan.structure == "tile" and part.kind is Kind.SCALAR
+            else "grid[0]"
+        )
         made = f"{self.anchor}.new_empty(({count}, {width}), dtype=torch.float32)"
         condition = f" if {self.needed(part.name)} else None" if self.optional else ""
         return f"{part.parts} = {made}{condition}"
 
     def add_up(self, part: Sum) -> str:
-        made = f"add_parts({part.parts}, {shape(self.result(part.name), self.anchor)}, {self.anchor}.dtype)"
+        size = shape(self.result(part.name), self.anchor)
+        made = f"add_parts({part.parts}, {size}, {self.anchor}.dtype)"
         condition = f" if {part.parts} is not None else None" if self.optional else ""
         return f"{part.name} = {made}{condition}"
 
@@ -125,13 +136,27 @@ class KernelView:
             Kind.SCALAR: ("", ""),
         }[tensor.kind]
         if tensor.dtype == "bool":
-            return f"{tensor.name} = tl.load({tensor.pointer}{where}{mask.replace('0.0', '0')}) != 0"
+            return (
+                f"{tensor.name} = tl.load({tensor.pointer}{where}{mask.replace('0.0', '0')}) != 0"
+            )
         return f"{tensor.name} = tl.load({tensor.pointer}{where}{mask}).to(tl.float32)"
 
     def store(self, tensor: Tensor) -> str:
         """The line that stores a result's part of the tile."""
+        return self._store(tensor, self.plan.texts[tensor.name])
+
+    def store_wide(self, tensor: Tensor) -> str:
+        """The same in the kernel for wide rows."""
+        return self._store(tensor, self.plan.pass_texts[tensor.name])
+
+    def outputs_of(self, names: Iterable[str]) -> list[Tensor]:
+        return [t for t in self.plan.outputs if t.name in names]
+
+    def inputs_of(self, names: Iterable[str]) -> list[Tensor]:
+        return [t for t in self.plan.inputs if t.name in names]
+
+    def _store(self, tensor: Tensor, text: str) -> str:
         where, mask = ("offsets", "mask") if tensor.kind is Kind.ELEMENT else ("rows", "row_mask")
-        text = self.plan.texts[tensor.name]
         value = text if text.isidentifier() else f"({text})"
         cast = "" if tensor.float32 else f".to({tensor.pointer}.dtype.element_ty)"
         return f"tl.store({tensor.pointer} + {where}, {value}{cast}, mask={mask})"
@@ -153,13 +178,17 @@ class KernelView:
 
     @property
     def tile_arguments(self) -> list[str]:
-        stages = ["STAGES=STAGES"] if self.plan.sums else []
+        loads = sum(t.kind is Kind.ELEMENT for t in self.plan.inputs)
+        stages = [f"STAGES=stages(tile, {loads}, {self.anchor}.dtype)"] if self.plan.sums else []
         sizes = ["BLOCK_ROWS=tile.block_rows", "BLOCK_COLS=tile.block_cols"]
         return [*sizes, *stages, "num_warps=tile.num_warps"]
 
     @property
     def grid(self) -> str:
-        rows, columns = "triton.cdiv(n_rows, tile.block_rows)", "triton.cdiv(n_cols, tile.block_cols)"
+        rows, columns = (
+            "triton.cdiv(n_rows, tile.block_rows)",
+            "triton.cdiv(n_cols, tile.block_cols)",
+        )
         if self.plan.structure == "row":
             return f"(programs({self.anchor}, n_rows, tile),)" if self.plan.sums else f"({rows},)"
         if self.plan.sums:
@@ -172,6 +201,12 @@ class KernelView:
         if self.side == "forward":
             return [t.name for t in self.op.outputs] + list(self.op.saved)
         return self.op.gradient_names
+
+    @property
+    def returned(self) -> str:
+        """The expression the host function returns."""
+        results = ", ".join(self.results)
+        return f"[grad for grad in ({results}) if grad is not None]" if self.optional else results
 
 
 @dataclass(frozen=True)
@@ -212,30 +247,44 @@ class OpView:
     @property
     def uses_numerics(self) -> bool:
         terms = [s.term for k in self.kernels for s in k.plan.sums]
-        return any("numerics." in text for k in self.kernels for text in (*k.plan.lines, *terms, *k.plan.texts.values()))
+        return any(
+            "numerics." in text
+            for k in self.kernels
+            for text in (*k.plan.lines, *terms, *k.plan.texts.values())
+        )
 
     @property
     def has_sums(self) -> bool:
         return any(kernel.plan.sums for kernel in self.kernels)
 
     @property
+    def has_wide(self) -> bool:
+        return any(kernel.plan.passes for kernel in self.kernels)
+
+    @property
     def launch_imports(self) -> list[str]:
         structures = {kernel.plan.structure for kernel in self.kernels}
         needed = {
             "column_tile": structures - {"row"},
+            "WIDEST_ROW": self.has_wide,
+            "WIDE_BLOCK": self.has_wide,
+            "WIDE_WARPS": self.has_wide,
             "device_of": True,
             "programs": self.has_sums,
             "row_tile": "row" in structures,
+            "stages": self.has_sums,
         }
         return [name for name, wanted in needed.items() if wanted]
 
     @property
     def note(self) -> str:
-        names = ", ".join([t.name for t in self.plan.tensors] + [t.name for t in self.plan.outputs])
+        tensors = (*self.plan.tensors, *self.plan.outputs)
+        names = ", ".join(t.public for t in tensors if t.dtype == "float")
+        masks = "".join(f" {t.public}: boolean." for t in tensors if t.dtype == "bool")
         reads, writes = self.traffic("forward")
         reads_back, writes_back = self.traffic("backward")
         return (
-            f"{names}: float32, bfloat16 or float16; arithmetic in float32.\n"
+            f"{names}: float32, bfloat16 or float16; arithmetic in float32.{masks}\n"
             f"Full-size transfers: forward reads {reads} and writes {writes}, "
             f"backward reads {reads_back} and writes {writes_back}."
         )
@@ -243,12 +292,17 @@ class OpView:
     def traffic(self, side: str) -> tuple[int, int]:
         """Full-size tensors read and written in a direction."""
         kernel: KernelPlan = getattr(self.plan, side)
-        count = [sum(t.kind is Kind.ELEMENT for t in tensors) for tensors in (kernel.inputs, kernel.outputs)]
+        count = [
+            sum(t.kind is Kind.ELEMENT for t in tensors)
+            for tensors in (kernel.inputs, kernel.outputs)
+        ]
         return count[0], count[1]
 
     @property
     def forward_signature(self) -> list[str]:
-        return [f"{t.name}: Tensor" for t in self.plan.tensors] + [f"{p}: float" for p in self.plan.parameters]
+        return [f"{t.name}: Tensor" for t in self.plan.tensors] + [
+            f"{p}: float" for p in self.plan.parameters
+        ]
 
     @property
     def backward_signature(self) -> list[str]:
@@ -270,7 +324,9 @@ class OpView:
 
     @property
     def forward_fakes(self) -> str:
-        return ", ".join(fresh(self.forward.result(name), self.plan.like) for name in self.forward.results)
+        return ", ".join(
+            fresh(self.forward.result(name), self.plan.like) for name in self.forward.results
+        )
 
     @property
     def backward_fakes(self) -> list[tuple[str, str]]:
@@ -280,7 +336,9 @@ class OpView:
 
     @property
     def save_inputs(self) -> str:
-        """The op's arguments as the autograd context gets them; those it doesn't keep start with an underscore."""
+        """The op's arguments as the autograd context gets them; those it doesn't keep start with an
+        underscore.
+        """
         kept = {*self.plan.kept, *self.plan.backward.parameters}
         names = [t.name for t in self.plan.tensors] + list(self.plan.parameters)
         return unpacked(name if name in kept else f"_{name}" for name in names)
@@ -309,7 +367,10 @@ class OpView:
         """One entry per argument of the op."""
         nones = ["None"] * len(self.plan.parameters)
         if self.single:
-            grads = ["grad" if f"d{t.name}" in self.plan.gradient_names else "None" for t in self.plan.tensors]
+            grads = [
+                "grad" if f"d{t.name}" in self.plan.gradient_names else "None"
+                for t in self.plan.tensors
+            ]
         elif nones:
             grads = ["*op.spread(grads, needs)"]
         else:

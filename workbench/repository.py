@@ -1,0 +1,319 @@
+"""The user's git repository: what a run may read of it, and the little it may write to it.
+
+A run works in a worktree of its own below `.workbench/`. The user's checkout, index, HEAD and
+branches are never touched: trees and commits are made as plain objects through a throw-away index,
+and only the branch `workbench/<run>` moves. No hook runs, no signature is asked for, and no index
+lock of a killed git is in the way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import keyword
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import git
+
+from workbench.errors import RepositoryError, RunError, UsageError
+
+LIBRARY = "kernels/workbench_kernels"
+CACHE = "__pycache__"
+# No hook of the user's, no daemon that would outlive the command and keep the run's lock.
+SETTINGS = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "i18n.commitEncoding=UTF-8",
+)
+
+
+@dataclass(frozen=True)
+class Content:
+    """An op's files, path to bytes: what is judged, hashed, approved and committed."""
+
+    files: Mapping[str, bytes]
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """sha256 of every file."""
+        return {path: hashlib.sha256(data).hexdigest() for path, data in self.files.items()}
+
+    @cached_property
+    def hash(self) -> str:
+        """sha256 over paths and bytes; "" when there are no files."""
+        lines = [f"{digest}  {path}\n" for path, digest in self.digests.items()]
+        return hashlib.sha256("".join(lines).encode()).hexdigest() if lines else ""
+
+    def changes(self, digests: Mapping[str, str]) -> list[str]:
+        """What is different from files of these digests, one phrase each."""
+        removed = [f"{path} was removed" for path in digests if path not in self.digests]
+        added = [f"{path} was added" for path in self.digests if path not in digests]
+        changed = [
+            f"{path} was changed"
+            for path, digest in self.digests.items()
+            if digests.get(path, digest) != digest
+        ]
+        return [*changed, *added, *removed]
+
+
+def op_paths(op: str) -> tuple[str, str]:
+    """Where an op lives below a repository's root: its folder and its test."""
+    return f"{LIBRARY}/{op}", f"tests/kernels/test_{op}.py"
+
+
+def content(root: Path, op: str) -> Content:
+    """The op's plain files as they are on disk now, without symbolic links and Python's caches."""
+    folder, test = (root / path for path in op_paths(op))
+    found = [test] if folder.is_symlink() else [*folder.rglob("*"), test]
+    files = {
+        path.relative_to(root).as_posix(): path
+        for path in found
+        if path.is_file() and not path.is_symlink() and CACHE not in path.parts
+    }
+    return Content({path: files[path].read_bytes() for path in sorted(files)})
+
+
+@dataclass
+class Repository:
+    """A git repository with a kernel library. Git commands inherit the descriptors `keep_open`."""
+
+    repo: git.Repo
+    root: Path
+    keep_open: Sequence[int] = field(default=())
+
+    @classmethod
+    def discover(cls, start: Path) -> Repository:
+        """The repository `start` lies in; from within a run's worktree, the one the run belongs to.
+
+        Raises:
+            RepositoryError: no git repository, a bare one, or no kernel library in its HEAD.
+        """
+        try:
+            root = Path(git.Repo(start, search_parent_directories=True).working_dir or "")
+        except git.InvalidGitRepositoryError as error:
+            raise RepositoryError(
+                f"{start} is not inside a git repository",
+                "change to your clone, or make one: git init",
+            ) from error
+        if root.parent.name == "worktrees" and root.parent.parent.name == ".workbench":
+            root = root.parent.parent.parent
+        repository = cls(git.Repo(root), root)
+        if repository.repo.bare:
+            raise RepositoryError(
+                f"{start} is a bare git repository", "run the workbench in a checkout of it"
+            )
+        if not repository.repo.head.is_valid():
+            raise RepositoryError(
+                f"{root} has no commit yet",
+                "commit the kernel library first, a run starts from HEAD",
+            )
+        if not repository.has("HEAD", LIBRARY):
+            raise RepositoryError(
+                f"{root} is not a kernel library: HEAD has no {LIBRARY}/",
+                "run the workbench in a clone that has it",
+            )
+        return repository
+
+    @property
+    def state(self) -> Path:
+        """The workbench's own folder, ignored by git."""
+        return self.root / ".workbench"
+
+    # Reading
+
+    def head(self) -> str:
+        """The commit the user's checkout is at."""
+        return self._git("rev-parse", "HEAD")
+
+    def has(self, commit: str, path: str) -> bool:
+        """Whether the commit holds a file or folder at `path`."""
+        return bool(self._git("ls-tree", "--full-tree", "--name-only", commit, path))
+
+    def ops(self) -> list[str]:
+        """Names of the ops in the user's checkout."""
+        return sorted(path.parent.name for path in (self.root / LIBRARY).glob("*/spec.py"))
+
+    def check_new_op(self, op: str) -> None:
+        """Refuse a name that can't be an op's, or that HEAD's library uses already.
+
+        Raises:
+            UsageError: not a lower-case Python identifier.
+            RepositoryError: something of that name exists; where it is.
+        """
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", op) or keyword.iskeyword(op):
+            raise UsageError(
+                f"{op!r} is not a name for an op",
+                "use lower-case letters, digits and _, as in rms_norm; no word of Python's own",
+            )
+        for path in (*op_paths(op), f"{LIBRARY}/{op}.py"):
+            if self.has("HEAD", path):
+                raise RepositoryError(
+                    f"{op} exists already: HEAD has {path}",
+                    "choose another name, or remove it first",
+                )
+
+    def person(self, given: str | None = None) -> str:
+        """`given` if it is of the form `Name <email>`, else the user of git's configuration.
+
+        Raises:
+            UsageError: neither names a person.
+        """
+        if given is not None and not re.fullmatch(r"[^<>\n]*[^<>\s] <[^<>\s]+>", given):
+            raise UsageError(f"{given!r} does not name a person", '--as "Name <email>"')
+        settings = ("user.name", "user.email")
+        name, email = (self._git("config", "--default", "", "--get", key) for key in settings)
+        if given is None and not (name and email):
+            raise UsageError(
+                "nobody to approve: git knows no user.name and user.email",
+                'set them with git config, or say who you are: --as "Name <email>"',
+            )
+        return given or f"{name} <{email}>"
+
+    def diff(self, old: str, new: str) -> str:
+        """The plain difference of two trees or commits."""
+        return self._git("diff", "--no-color", "--no-ext-diff", "--no-textconv", old, new)
+
+    def branch_head(self, run: str) -> str | None:
+        """The commit the run's branch is at."""
+        return (
+            self._git("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch(run)}") or None
+        )
+
+    # The run's worktree and branch
+
+    def worktree(self, run: str) -> Path:
+        """Where the run's worktree is, made or not."""
+        return self.state / "worktrees" / run
+
+    def ensure_worktree(self, run: str, base: str) -> Path:
+        """The run's worktree, on its branch; one that a kill left half made is made again."""
+        path = self.worktree(run)
+        if not (self._made(run).exists() and (path / ".git").exists()):
+            self.remove_worktree(run)
+            self._clear_lock(run)
+            if self.branch_head(run) is None:
+                self._move_branch(run, base, "0" * 40)
+            self._git("worktree", "add", "--quiet", "--force", str(path), branch(run))
+            self._made(run).touch()
+        return path
+
+    def remove_worktree(self, run: str) -> None:
+        """Remove the run's worktree and git's record of it, in whatever state they are."""
+        self._made(run).unlink(missing_ok=True)
+        path = self.worktree(run)
+        shutil.rmtree(path, ignore_errors=True)
+        # `git worktree prune` would also drop the user's worktrees that are only unmounted now.
+        for entry in (Path(self.repo.common_dir) / "worktrees").glob(f"{run}*"):
+            pointer = entry / "gitdir"
+            target = Path(pointer.read_text().strip()).parent if pointer.exists() else path
+            if target.resolve() == path.resolve():
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def discard(self, run: str) -> None:
+        """Remove the run's worktree and its branch."""
+        self.remove_worktree(run)
+        if self.branch_head(run) is not None:
+            self._clear_lock(run)
+            self._git("update-ref", "-d", f"refs/heads/{branch(run)}")
+
+    def strays(self, run: str, op: str) -> list[str]:
+        """What the worktree holds besides the op's plain files and the base commit's."""
+        root = self.worktree(run)
+        lines = self._git(
+            "-C", str(root), "status", "--porcelain", "--untracked-files=all", "--no-renames", "-z"
+        )
+        own = content(root, op).files
+        paths = [line[3:] for line in lines.split("\0") if line]
+        return [path for path in paths if path not in own and CACHE not in path.split("/")]
+
+    # The commit
+
+    def write_tree(self, base: str, op: str, files: Mapping[str, bytes]) -> str:
+        """The base commit's tree with the op's files exactly as given, as an object only."""
+        with tempfile.TemporaryDirectory(dir=self.state) as folder:
+            index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+            self._git("read-tree", base, env=index)
+            stale = self._git("ls-files", "-z", "--", *op_paths(op), env=index).split("\0")
+            self._git("update-index", "--force-remove", "--", *filter(None, stale), env=index)
+            for path, data in files.items():
+                blob = self._git("hash-object", "-w", "--stdin", "--no-filters", stdin=data)
+                self._git(
+                    "update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=index
+                )
+            return self._git("write-tree", env=index)
+
+    def write_commit(self, tree: str, parent: str, message: str, person: str) -> str:
+        """A commit object by `person`, on no branch yet."""
+        name, _, email = person.rstrip(">").partition(" <")
+        who = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in
+               (("NAME", name), ("EMAIL", email))}  # fmt: skip
+        return self._git(
+            "commit-tree", tree, "-p", parent, "-F", "-", stdin=message.encode(), env=who
+        )
+
+    def move_branch(self, run: str, commit: str, base: str) -> None:
+        """Move the run's branch from `base` to `commit`; fine if it is there already.
+
+        Raises:
+            RunError: someone else moved it.
+        """
+        at = self.branch_head(run)
+        if at not in (commit, base, None):
+            raise RunError(
+                f"branch {branch(run)} was moved to {at[:12] if at else at} by someone else",
+                f"put it back: git update-ref refs/heads/{branch(run)} {base}",
+            )
+        if at != commit:
+            self._move_branch(run, commit, at or "0" * 40)
+
+    def _move_branch(self, run: str, commit: str, expected: str) -> None:
+        self._clear_lock(run)
+        self._git(
+            "update-ref", "-m", f"workbench: {run}", f"refs/heads/{branch(run)}", commit, expected
+        )
+
+    def _clear_lock(self, run: str) -> None:
+        """Remove the lock a killed git left on the branch, once a live one had time to end."""
+        lock = Path(self.repo.common_dir) / "refs" / "heads" / f"{branch(run)}.lock"
+        for _ in range(20):
+            if not lock.exists():
+                return
+            time.sleep(0.05)
+        lock.unlink(missing_ok=True)
+
+    def _made(self, run: str) -> Path:
+        return self.worktree(run).with_suffix(".made")
+
+    def _git(
+        self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None
+    ) -> str:
+        try:
+            with tempfile.TemporaryFile() as file:
+                file.write(stdin)
+                file.seek(0)
+                return self.repo.git.execute(
+                    [
+                        "git",
+                        *(part for setting in SETTINGS for part in ("-c", setting)),
+                        *arguments,
+                    ],
+                    istream=file,
+                    env={"GIT_OPTIONAL_LOCKS": "0", **(env or {})},
+                    pass_fds=tuple(self.keep_open),
+                )
+        except git.GitCommandError as error:
+            problem = str(error.stderr).strip().removeprefix("stderr:").strip(" '\n")
+            raise RepositoryError(f"git {arguments[0]} failed in {self.root}: {problem}") from error
+
+
+def branch(run: str) -> str:
+    """Name of the run's branch."""
+    return f"workbench/{run}"

@@ -1,0 +1,60 @@
+"""A workflow: a short list of stages, loaded from `workflows/<name>.toml`."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from workbench.assets import asset
+from workbench.errors import TemplateError
+
+
+class Stage(BaseModel):
+    """One step: an `agent` writes the candidate, a `check` judges it, a `review` is a person's.
+
+    `attempts` is how often an agent may run when a later check fails and its author can repair.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: Literal["agent", "check", "review"]
+    attempts: int = 1
+
+
+class Workflow(BaseModel):
+    """The stages in the order they run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    name: str
+    stage: tuple[Stage, ...]
+
+    def agent(self) -> Stage | None:
+        """The stage that writes the candidate."""
+        return next((stage for stage in self.stage if stage.kind == "agent"), None)
+
+    def is_about_candidate(self, stage: Stage) -> bool:
+        """Whether the stage comes after the agent: its result is about the agent's files."""
+        agent = self.agent()
+        return agent is not None and self.stage.index(stage) > self.stage.index(agent)
+
+
+def load(name: str) -> Workflow:
+    """The workflow `workflows/<name>.toml`.
+
+    Raises:
+        TemplateError: there is none, or it is not a list of stages.
+    """
+    path = asset("workflows") / f"{name}.toml"
+    try:
+        return Workflow.model_validate({"name": name} | tomllib.loads(path.read_text()))
+    except FileNotFoundError as error:
+        names = ", ".join(sorted(p.stem for p in path.parent.glob("*.toml")))
+        raise TemplateError(f"no workflow {name!r}", f"there are: {names}") from error
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise TemplateError(
+            f"{path} is not a workflow: {error}", "compare it with kernel-dev.toml"
+        ) from error

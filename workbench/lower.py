@@ -221,9 +221,10 @@ class Lowering:
         return size
 
     def _localise(self, expression: sympy.Expr) -> sympy.Expr:
-        from torch.utils._sympy.functions import FloatTrueDiv, ToFloat
-
-        plain = expression.replace(ToFloat, lambda x: x).replace(FloatTrueDiv, lambda a, b: a / b)
+        plain = expression.replace(
+            lambda e: type(e).__name__ in _PLAIN_SYMPY,
+            lambda e: _PLAIN_SYMPY[type(e).__name__](*e.args),
+        )
         whole = plain.replace(
             lambda e: e.is_Float and float(e).is_integer(), lambda e: sympy.Integer(int(e))
         )
@@ -421,6 +422,15 @@ class Lowering:
         return self._operand(node, 0 if name == "scalar_tensor" else 2 if name == "new_full" else 1)
 
 
+# torch's own sympy functions, which keep Python's semantics, as sympy's.
+_PLAIN_SYMPY: dict[str, Callable[..., sympy.Expr]] = {
+    "ToFloat": lambda x: x,
+    "FloatTrueDiv": lambda a, b: a / b,
+    "IntTrueDiv": lambda a, b: a / b,
+    "FloatPow": lambda a, b: a ** sympy.nsimplify(b),
+    "PowByNatural": lambda a, b: a**b,
+    "OpaqueUnaryFn_sqrt": sympy.sqrt,
+}
 _KINDS: dict[tuple[Any, ...], Kind] = {
     (ROWS, COLS): Kind.ELEMENT,
     (ROWS, 1): Kind.ROW,

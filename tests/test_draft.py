@@ -1,0 +1,135 @@
+"""The draft author: what it writes reads well and computes the reference; the rest it refuses."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+import workbench_kernels
+from workbench.assets import asset
+from workbench.authors.draft import DraftAuthor, _environment, _render
+from workbench.errors import AuthorError, TemplateError
+from workbench.profile import analyze
+from workbench.reference import Reference, find, load
+from workbench_kernels import testing
+
+_serial = itertools.count()
+
+
+def draft(reference: Reference, op: str) -> dict[str, str]:
+    files = DraftAuthor().render(analyze(reference, op), reference)
+    return {path.name: text for path, text in files.items()}
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose ops are importable as `workbench_kernels.<op>`."""
+    workbench_kernels.__path__.append(str(tmp_path))
+    yield tmp_path
+    workbench_kernels.__path__.remove(str(tmp_path))
+
+
+def written(library: Path, reference: Reference) -> tuple[ModuleType, ModuleType]:
+    """The spec and wrapper modules of a drafted op, imported under a name no other test uses."""
+    op = f"drafted_{next(_serial)}"
+    files = draft(reference, op)
+    (library / op).mkdir()
+    for name in ("spec.py", "kernel.py", "wrapper.py"):
+        (library / op / name).write_text(files[name])
+    spec = importlib.import_module(f"workbench_kernels.{op}.spec")
+    wrapper = importlib.import_module(f"workbench_kernels.{op}.wrapper")
+    return spec, wrapper
+
+
+def check(library: Path, reference: Reference, shapes: list[tuple[int, int]]) -> None:
+    spec_module, wrapper = written(library, reference)
+    spec = spec_module.SPEC
+    function = getattr(wrapper, spec.name)
+    for case in testing.cases(spec):
+        if (case.rows, case.cols) in shapes or case.parameters:
+            testing.check_case(spec, function, case)
+
+
+def test_relu2_reads_as_if_written_by_hand() -> None:
+    kernel = draft(find("relu2"), "relu2")["kernel.py"]
+    assert "    y    = relu²\n" in kernel
+    assert "    dx = (0 if x ≤ 0 else 2 · x · dy)\n" in kernel
+    body = kernel.split("def _relu2_bwd")[1].split("\n\n")[0]
+    assert "    dx = tl.where(x <= 0.0, 0.0, 2.0 * x * dy)\n" in body
+    assert body.count("\n") == 6
+
+
+def test_drafts_are_the_same_every_time() -> None:
+    assert draft(find("layer_norm"), "layer_norm") == draft(find("layer_norm"), "layer_norm")
+
+
+# References no template was made for, each with what it stresses.
+UNSEEN = {
+    "two parameters": "def f(x, a: float = 1.3, b: float = 0.2):\n"
+    "    return torch.where(x > b, x, a * torch.expm1((x - b) / a) + b)",
+    "gated pair, clamped": "def f(gate, up, limit: float = 1.5):\n"
+    "    return torch.tanh(gate.clamp(-limit, limit)) * up.clamp(max=limit)",
+    "three inputs": "def f(a, b, c):\n    return a * torch.sigmoid(b) - c.square() * b",
+    "norm without weight": "def f(x, eps: float = 1e-5):\n"
+    "    c = x - x.mean(-1, keepdim=True)\n    return c / (c.pow(4).mean(-1, keepdim=True) + eps)",
+    "row entropy at a temperature": "def f(x, t: float = 0.7):\n"
+    "    p = torch.softmax(x / t, -1)\n    return -(p * torch.log_softmax(x / t, -1)).sum(-1)",
+    "cosine of rows": "def f(a, b):\n    return F.cosine_similarity(a, b, dim=-1)",
+    "two outputs": "def f(x, y):\n    s = x + y\n"
+    "    return s * torch.rsqrt(s.square().mean(-1, keepdim=True) + 1e-6), s",
+    "names the kernel uses": "def f(mask, offsets, n: float = 0.5):\n"
+    "    return mask * offsets + n * mask",
+    "per-column and scalar weights": "def f(x, w, b, s):\n    return torch.tanh(s * x) * w + b\n"
+    "def f_inputs(rows, cols):\n"
+    "    return torch.randn(rows, cols), torch.randn(cols), torch.randn(cols), torch.tensor(0.7)",
+    "a value per row": "def f(x, t):\n    return torch.softmax(x * t, -1)\n"
+    "def f_inputs(rows, cols):\n    return torch.randn(rows, cols), torch.rand(rows, 1) + 0.5",
+    "mean of everything": "def f(x, y):\n    return F.mse_loss(x, y)",
+    "median of clamps": "def f(x, lo: float = -0.5, hi: float = 0.5):\n"
+    "    return torch.minimum(torch.maximum(x, x * lo), x * hi + 1).abs()",
+}
+
+
+@pytest.mark.parametrize("what", UNSEEN)
+def test_references_it_has_never_seen(what: str, library: Path, tmp_path: Path) -> None:
+    file = tmp_path / "unseen.py"
+    file.write_text(f"import torch\nimport torch.nn.functional as F\n{UNSEEN[what]}\n")
+    small = [(1, 1), (3, 17), (5, 2), (5, 127), (3, 31), (64, 64), (4, 100)]
+    check(library, load(f"{file}:f"), small)
+
+
+@pytest.mark.parametrize("name", ["softmax", "entropy", "standardize", "l1_normalize"])
+def test_rows_too_wide_to_hold(name: str, library: Path) -> None:
+    spec_module, wrapper = written(library, find(name))
+    spec = spec_module.SPEC
+    for dtype in (torch.float32, torch.bfloat16):
+        case = testing.Case(2, 16385, dtype)
+        testing.check_case(spec, getattr(wrapper, spec.name), case)
+
+
+def test_tier_three_is_refused_by_its_node(tmp_path: Path) -> None:
+    file = tmp_path / "f.py"
+    file.write_text("import torch\ndef f(x):\n    return x.cumsum(-1)\n")
+    with pytest.raises(AuthorError, match=r"forward node cumsum = aten\.cumsum\.default"):
+        draft(load(f"{file}:f"), "f")
+
+
+def test_an_unknown_function_is_refused_by_its_node(tmp_path: Path) -> None:
+    file = tmp_path / "f.py"
+    file.write_text("import torch\ndef f(x):\n    return torch.special.bessel_j0(x) + x\n")
+    with pytest.raises(AuthorError, match="bessel"):
+        draft(load(f"{file}:f"), "f")
+
+
+def test_a_template_that_lacks_a_variable_says_which(tmp_path: Path) -> None:
+    shutil.copytree(asset("tiers"), tmp_path / "tiers")
+    (tmp_path / "tiers/_common/broken.py.j2").write_text("{{ op }} {{ flavour }}\n")
+    with pytest.raises(TemplateError, match="'flavour' is undefined"):
+        _render(_environment(tmp_path / "tiers"), "_common/broken.py.j2", {"op": None})

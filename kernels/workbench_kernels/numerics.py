@@ -108,8 +108,8 @@ def log10(x):
 
 @triton.jit
 def sign(x):
-    """−1, 0 or 1; NaN for NaN."""
-    return tl.where(x > 0.0, 1.0, tl.where(x < 0.0, -1.0, x))
+    """−1, 0 or 1; 0 for NaN, as torch.sign."""
+    return tl.where(x > 0.0, 1.0, tl.where(x < 0.0, -1.0, 0.0))
 
 
 @triton.jit
@@ -129,7 +129,11 @@ def round(x):
 
 @triton.jit
 def pow(x, exponent):
-    """x ** exponent for a real exponent; negative x only with an integral exponent, else NaN."""
+    """x ** exponent for a real exponent; negative x only with an integral exponent, else NaN.
+
+    As exp2(exponent · log2|x|): the relative error grows with the size of that product, to about
+    1e-5 where the result nears float32's limits.
+    """
     size = tl.exp2(exponent * tl.log2(tl.abs(x)))
     integral = exponent == tl.floor(exponent)
     odd = integral & ((exponent * 0.5) != tl.floor(exponent * 0.5))

@@ -16,8 +16,8 @@ from workbench_kernels import numerics, testing
 WIDTH = 4096
 # The function, its float64 twin, the range it is tried on, and the ulps it may be off.
 FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], float, float, float]] = {
-    "tanh": (torch.tanh, -12.0, 12.0, 4),
-    "expm1": (torch.expm1, -8.0, 8.0, 4),
+    "tanh": (torch.tanh, -12.0, 12.0, 2),
+    "expm1": (torch.expm1, -30.0, 88.7, 2),
     "log1p": (torch.log1p, -0.999, 50.0, 4),
     "sinh": (torch.sinh, -8.0, 8.0, 4),
     "cosh": (torch.cosh, -8.0, 8.0, 4),

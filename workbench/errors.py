@@ -11,7 +11,10 @@ WorkbenchError
 ├── TemplateError       1   a template is broken or lacks a variable
 ├── ProfileGate         3   a person must confirm the profile first
 ├── AuthorError         4   an author gave up, or its budget did
-└── VerificationFailed  5   the judge's verdict is no
+├── VerificationFailed  5   the judge's verdict is no
+└── Interrupted       130   the user stopped the command; the run can be resumed
+
+Anything else is a bug of ours: its traceback goes to a log, and the command ends with 70.
 
 Each says what was wrong, where, and (`hint`) what to do next. They are caught once, in `cli.py`. A
 candidate that fails is a verdict, stored in its run; `VerificationFailed` only carries the exit
@@ -81,3 +84,9 @@ class VerificationFailed(WorkbenchError):
     """The judge found the candidate wrong."""
 
     exit_code = 5
+
+
+class Interrupted(WorkbenchError):
+    """The user stopped the command (Ctrl-C); the run can be resumed."""
+
+    exit_code = 130

@@ -27,7 +27,7 @@ class Stage(BaseModel):
 class Workflow(BaseModel):
     """The stages in the order they run."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     stage: tuple[Stage, ...]

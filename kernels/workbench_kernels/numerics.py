@@ -42,20 +42,27 @@ def isinf(x):
 
 
 @triton.jit
-def expm1(x):
-    """exp(x) − 1 to a few ulps, also near 0, where subtracting 1 would cancel.
+def divide(x, y):
+    """x / y rounded to nearest; Triton's own division is an approximation good to two ulps."""
+    return tl.div_rn(x, tl.cast(y, tl.float32))
 
-    Below 0.5: Taylor's series to the eighth order, whose remainder is under 2⁻²⁴ there.
+
+@triton.jit
+def expm1(x):
+    """exp(x) − 1 to about an ulp, also near 0, where subtracting 1 from exp would cancel.
+
+    With x = k·ln 2 + r and |r| ≤ ln 2 / 2 it is 2ᵏ·expm1(r) + 2ᵏ − 1; expm1(r) is Taylor's series to
+    the seventh order, whose remainder is under 2⁻²⁵. ln 2 is split so that k·ln 2 loses nothing (Cody
+    and Waite, 1980), and the sum is halved so that it overflows only where the result does.
     """
-    series = 1.0 + x * (1 / 9)
-    series = 1.0 + x * (1 / 8) * series
-    series = 1.0 + x * (1 / 7) * series
-    series = 1.0 + x * (1 / 6) * series
-    series = 1.0 + x * (1 / 5) * series
-    series = 1.0 + x * (1 / 4) * series
-    series = 1.0 + x * (1 / 3) * series
-    series = 1.0 + x * (1 / 2) * series
-    return tl.where(tl.abs(x) < 0.5, x * series, tl.exp(x) - 1.0)
+    bounded = tl.minimum(tl.maximum(x, -25.0), 89.0)
+    k = tl.floor(bounded * 1.4426950408889634 + 0.5)
+    r = (bounded - k * 0.693359375) + k * 2.12194440e-4
+    series = 1 / 720 + r * (1 / 5040)
+    series = 1 / 24 + r * (1 / 120 + r * series)
+    series = r + r * r * (0.5 + r * (1 / 6 + r * series))
+    half = tl.exp2(k - 1.0)
+    return tl.where(x != x, x, 2.0 * (half * series + (half - 0.5)))
 
 
 @triton.jit

@@ -1,0 +1,195 @@
+"""The command `workbench`: each verb parses, calls the engine once, and renders.
+
+This is the only error boundary. Exit codes: 0 done (a run that reached its review is done), 1 bad
+op or input, 2 usage, 3 a person must confirm the profile first, 4 an author gave up, 5 verification
+failed, 70 a bug of ours, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import traceback
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from workbench.console import Terminal, print_error
+from workbench.errors import VerificationFailed, WorkbenchError
+from workbench.runs import Run, State
+
+if TYPE_CHECKING:
+    from workbench.runs.engine import Engine
+
+app = typer.Typer(
+    help="An operation written in PyTorch in, a reviewed, measured, committed Triton kernel out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or what it begins with.")]
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the op, as in rms_norm.")],
+    tier: Annotated[int | None, typer.Option(help="Stop if the op is of another tier.")] = None,
+    force_tier: Annotated[bool, typer.Option("--force-tier", help="Insist on --tier.")] = False,
+    reference: Annotated[
+        str | None, typer.Option(metavar="FILE.py:FUNC", help="What the op is.")
+    ] = None,
+    author: Annotated[str, typer.Option(help="Who writes the kernel.")] = "draft",
+    as_json: Json = False,
+) -> None:
+    """Begin a run: analyze, generate, verify and bench an op, up to your review."""
+    from workbench.runs import stages
+
+    with Terminal(as_json) as terminal:
+        engine = _engine(terminal)
+        engine.repository.check_new_op(name)
+        request = stages.request(name, reference, tier, force_tier, author)
+        _end(terminal, engine.start(request))
+
+
+@app.command()
+def classify(
+    reference: Annotated[
+        str, typer.Argument(metavar="REFERENCE", help="FILE.py:FUNC, or a name of `ops`.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Say what an op is: its tier and why, what it saves, what it must move."""
+    from workbench.runs import stages
+
+    with Terminal(as_json) as terminal:
+        terminal.profile(stages.classify(reference))
+
+
+@app.command()
+def runs(as_json: Json = False) -> None:
+    """List the runs, newest first."""
+    with Terminal(as_json) as terminal:
+        terminal.runs(_engine(terminal).store.all())
+
+
+@app.command()
+def show(run: RunId, as_json: Json = False) -> None:
+    """Show all that a run's record says."""
+    with Terminal(as_json) as terminal:
+        terminal.show(_engine(terminal).store.find(run))
+
+
+@app.command()
+def review(run: RunId, as_json: Json = False) -> None:
+    """Show what you decide by: the verdict, what is not known, every line."""
+    from workbench.runs.review import review as page
+
+    with Terminal(as_json) as terminal:
+        engine = _engine(terminal)
+        terminal.review(page(engine.store.find(run), engine.repository))
+
+
+@app.command()
+def approve(
+    run: RunId,
+    person: Annotated[
+        str | None, typer.Option("--as", metavar='"NAME <EMAIL>"', help="Who you are.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Commit exactly what was reviewed, on a branch of its own."""
+    with Terminal(as_json) as terminal:
+        engine = _engine(terminal)
+        _end(terminal, engine.approve(run, engine.repository.person(person)))
+
+
+@app.command()
+def reject(
+    run: RunId,
+    reason: Annotated[str, typer.Option(help="Why; kept in the run's record.")],
+    as_json: Json = False,
+) -> None:
+    """Discard what was reviewed and keep the record."""
+    with Terminal(as_json) as terminal:
+        _end(terminal, _engine(terminal).reject(run, reason))
+
+
+@app.command()
+def resume(run: RunId, as_json: Json = False) -> None:
+    """Go on with a run that was stopped, failed, or edited."""
+    with Terminal(as_json) as terminal:
+        _end(terminal, _engine(terminal).resume(run))
+
+
+@app.command()
+def abort(run: RunId, as_json: Json = False) -> None:
+    """Discard a run that was not approved."""
+    with Terminal(as_json) as terminal:
+        _end(terminal, _engine(terminal).abort(run))
+
+
+@app.command()
+def ops(as_json: Json = False) -> None:
+    """List the library's ops, and the names `new` knows without a reference."""
+    from workbench.tiers import tiers
+
+    with Terminal(as_json) as terminal:
+        terminal.ops(_engine(terminal).repository.ops(), tiers())
+
+
+def main() -> NoReturn:
+    """Run the command; every error ends here."""
+    try:
+        app(prog_name="workbench")
+    except WorkbenchError as error:
+        if "--json" in sys.argv:
+            answer = {"error": str(error), "hint": error.hint, "exit_code": error.exit_code}
+            Terminal(as_json=True).answer(answer)
+        print_error(error)
+        sys.exit(error.exit_code)
+    except Exception as bug:
+        what = f"{type(bug).__name__}: {bug}".splitlines()[0]
+        hint = f"the traceback is {_keep_traceback()}; no run is lost: workbench runs"
+        print_error(WorkbenchError(f"a bug in the workbench: {what}", hint))
+        sys.exit(70)
+    sys.exit(0)
+
+
+def _engine(terminal: Terminal) -> Engine:
+    """The engine over the repository around the working directory."""
+    from workbench.repository import Repository
+    from workbench.runs.engine import Engine
+    from workbench.runs.stages import STAGES
+
+    return Engine(Repository.discover(Path.cwd()), STAGES, terminal)
+
+
+def _end(terminal: Terminal, run: Run) -> None:
+    """Render what became of a run; a failed one ends the command with its exit code."""
+    terminal.outcome(run)
+    if run.state is State.FAILED:
+        if terminal.as_json:
+            raise typer.Exit(VerificationFailed.exit_code)
+        raise VerificationFailed(
+            f"run {run.id} failed; its files are in .workbench/worktrees/{run.id}",
+            f"mend them and workbench resume {run.id}, or workbench abort {run.id}",
+        )
+
+
+def _keep_traceback() -> str:
+    """Write the current exception's traceback where it outlives the terminal; where that is."""
+    here = Path.cwd()
+    states = [folder / ".workbench" for folder in (here, *here.parents)]
+    state = next((folder for folder in states if folder.is_dir()), Path(tempfile.gettempdir()))
+    path = state / "log" / f"{datetime.now():%Y%m%d-%H%M%S-%f}.txt"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(traceback.format_exc())
+    except OSError:
+        traceback.print_exc()
+        return "above"
+    return f"in {path}"

@@ -1,0 +1,281 @@
+"""How the workbench talks: lines of facts for people, one JSON object for programs.
+
+A line is a label, then facts joined by ` · `. On a terminal it is wrapped with a hanging indent,
+and a stage that runs shows for how long it does; elsewhere every line is one line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.syntax import Syntax
+from rich.text import Text
+
+from workbench.errors import WorkbenchError
+from workbench.runs import Run, StageResult, State
+
+if TYPE_CHECKING:
+    from workbench.profile import Profile
+    from workbench.runs.review import Review
+    from workbench.tiers import Tier
+
+INDENT = 11
+SEPARATOR = " · "
+COLOURS = {State.REVIEW: "yellow", State.COMMITTED: "green", State.FAILED: "red"}
+
+
+class Terminal:
+    """Standard output, and the progress of a run; with `as_json`, nothing but one JSON object."""
+
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.out = Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+        self._live: Progress | None = None
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    # A run's progress
+
+    def started(self, stage: str) -> None:
+        """Show that a stage runs, and for how long; only on a terminal."""
+        if self.as_json or not self.out.is_terminal:
+            return
+        name = TextColumn(f"{stage:<{INDENT - 1}}", style="bold", markup=False)
+        spinner = SpinnerColumn("dots", style="dim")
+        self._live = Progress(name, spinner, TimeElapsedColumn(), console=self.out, transient=True)
+        self._live.add_task(stage, total=None)
+        self._live.start()
+
+    def finished(self, stage: str, result: StageResult) -> None:
+        """Print the stage's line."""
+        self._stop()
+        if not self.as_json:
+            self.stage(stage, result)
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    # Lines
+
+    def answer(self, data: Mapping[str, Any]) -> None:
+        """The one JSON object of a command called with `--json`."""
+        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+    def facts(self, label: str, facts: Sequence[str], style: str = "bold") -> None:
+        """A label and facts, wrapped between facts where possible."""
+        print_facts(self.out, label, facts, style)
+
+    def stage(self, stage: str, result: StageResult) -> None:
+        """A stage's line, and a line for each thing that went wrong."""
+        style = "bold" if result.ok else "bold red"
+        self.facts(stage, result.summary or ["failed"], style)
+        for line in result.problem.splitlines():
+            self.facts("", [line])
+
+    def paragraph(self, title: str, items: Sequence[str], style: str = "bold") -> None:
+        """One item per line under a title, if there are any."""
+        for number, item in enumerate(items):
+            if number == 0:
+                self.out.print()
+            self.facts("" if number else title, [item], style)
+
+    def table(self, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Rows of named values under a title, numbers to the right."""
+        cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+        numbers = [isinstance(value, int | float) for value in rows[0].values()]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        self.out.print()
+        for row, label in zip(cells, [title, *[""] * len(rows)], strict=True):
+            line = Text(f"{label:<{INDENT}}", style="bold")
+            for cell, width, number in zip(row, widths, numbers, strict=True):
+                padded = cell.rjust(width) if number else cell.ljust(width)
+                line.append(
+                    f"{padded}  ", style="not bold" if row is not cells[0] else "not bold dim"
+                )
+            line.rstrip()
+            self.out.print(line, no_wrap=True, overflow="ellipsis")
+
+    def diff(self, text: str) -> None:
+        """A difference of two trees, coloured on a terminal."""
+        self.out.print()
+        if self.out.is_terminal:
+            page = Syntax(
+                text.rstrip(), "diff", theme="ansi_dark", background_color="default", word_wrap=True
+            )
+            self.out.print(page)
+        else:
+            self.out.print(Text(text.rstrip()))
+        self.out.print()
+
+    # Answers
+
+    def outcome(self, run: Run) -> None:
+        """What a run waits for, or how it ended."""
+        if self.as_json:
+            self.answer(run.model_dump(mode="json"))
+        elif run.state is State.REVIEW:
+            first = f"waiting for you:  workbench review {run.id}"
+            steps = [first, f"then  workbench approve {run.id}"]
+            print_facts(self.out, "review", steps, "bold yellow", separator="   ")
+        elif run.state is State.COMMITTED:
+            self.facts("next", [f"git merge workbench/{run.id}"], "bold green")
+        elif run.state in (State.REJECTED, State.ABORTED):
+            self.facts(run.state, [run.id, *([run.reason] if run.reason else [])])
+
+    def runs(self, runs: Sequence[Run]) -> None:
+        """One line per run."""
+        if self.as_json:
+            listed = [run.model_dump(mode="json", exclude={"records", "request"}) for run in runs]
+            self.answer({"runs": listed})
+            return
+        if not runs:
+            self.facts("runs", ["none yet:  workbench new NAME"])
+        width = max((len(run.id) for run in runs), default=0)
+        for run in runs:
+            line = Text(f"{run.id:<{width}}  ", style="bold")
+            line.append(f"{run.state:<9}  ", style=COLOURS.get(run.state, "not bold"))
+            line.append(f"{_age(run.updated):>10}  {_note(run)}", style="not bold")
+            self.out.print(line, no_wrap=True, overflow="ellipsis")
+
+    def show(self, run: Run) -> None:
+        """Everything a run's record says, stage by stage."""
+        if self.as_json:
+            self.answer(run.model_dump(mode="json"))
+            return
+        self._heading(run)
+        for record in run.records:
+            if record.stage != "review":
+                seconds = f"{record.seconds:.1f} s"
+                summary = [*record.result.summary, seconds]
+                self.stage(record.stage, record.result.model_copy(update={"summary": summary}))
+        if run.reason:
+            self.facts(run.state, [run.reason], COLOURS.get(run.state, "bold"))
+        else:
+            self.outcome(run)
+
+    def review(self, page: Review) -> None:
+        """The page a person decides by: facts, tables, what nobody knows, every line."""
+        if self.as_json:
+            self.answer(page.model_dump(mode="json"))
+            return
+        self._heading(page.run)
+        for stage, result in page.results.items():
+            self.stage(stage, result)
+        for result in page.results.values():
+            for title, rows in result.tables.items():
+                self.table(title, rows)
+        self.paragraph("not known", page.unknown, "bold yellow")
+        self.paragraph("changed", page.changes, "bold red")
+        self.diff(page.diff)
+        if page.run.state is State.REVIEW:
+            self.facts("approve", [f"workbench approve {page.run.id}"])
+            self.facts("reject", [f'workbench reject {page.run.id} --reason "..."'])
+
+    def profile(self, profile: Profile) -> None:
+        """What an op is, before any kernel exists."""
+        if self.as_json:
+            self.answer(profile.model_dump(mode="json"))
+            return
+        parameters = [f"{name} = {value:g}" for name, value in profile.parameters.items()]
+        self.facts("op", [profile.op, profile.formula, profile.origin])
+        self.facts("tier", [str(profile.traced_tier), *profile.reasons])
+        self.facts("inputs", [f"{tensor.name}: {tensor.kind}" for tensor in profile.inputs])
+        self.facts("parameters", parameters or ["none"])
+        self.facts("outputs", profile.outputs)
+        ops = f"{profile.forward_ops} forward, {profile.backward_ops} backward ops"
+        self.facts("traced", [ops])
+        self.facts("saved", profile.saved or ["nothing"])
+        self.facts("recomputed", profile.recomputed or ["nothing"])
+        self.facts("float32", profile.float32_steps or ["no step needs it"])
+        for name, traffic in (("forward", profile.forward), ("backward", profile.backward)):
+            if traffic is not None:
+                moved = f"reads {traffic.reads}, writes {traffic.writes} full-size tensors"
+                self.facts(name, [moved])
+
+    def ops(self, library: Sequence[str], tiers: Sequence[Tier]) -> None:
+        """The ops there are, and the names a catalogue knows."""
+        if self.as_json:
+            catalogues = {tier.name: list(tier.references) for tier in tiers}
+            self.answer({"library": list(library), "catalogues": catalogues})
+            return
+        self.facts("library", [", ".join(library) or "no op yet"])
+        for tier in tiers:
+            names = ", ".join(tier.references) or "no names"
+            self.facts(f"tier {tier.number}", [f"{tier.title}: {names}"])
+
+    def _heading(self, run: Run) -> None:
+        request = run.request
+        self.facts("run", [run.id, run.state, f"begun {_age(run.created)}"])
+        self.facts("op", [run.op, request.origin, f"{request.author} author"])
+
+
+def print_error(error: WorkbenchError) -> None:
+    """What was wrong and what to do next, on standard error."""
+    err = Console(stderr=True, highlight=False, markup=False, soft_wrap=not sys.stderr.isatty())
+    first, *more = str(error).splitlines() or [type(error).__name__]
+    print_facts(err, "error", [first], "bold red")
+    for line in (*more, *error.hint.splitlines()):
+        print_facts(err, "", [line])
+
+
+def print_facts(
+    console: Console,
+    label: str,
+    facts: Sequence[str],
+    style: str = "",
+    separator: str = SEPARATOR,
+) -> None:
+    """One line of facts, wrapped to the console's width if it is a terminal."""
+    width = max(console.width - INDENT, 20) if console.is_terminal else sys.maxsize
+    first, *more = fill(facts, width, separator)
+    console.print(Text(f"{label:<{INDENT}}", style=style).append(first, style="not bold default"))
+    for line in more:
+        console.print(Text(" " * INDENT + line))
+
+
+def fill(facts: Iterable[str], width: int, separator: str = SEPARATOR) -> list[str]:
+    """Facts joined to lines of at most `width`: broken between facts, else between words."""
+    lines = [""]
+    for fact in facts:
+        joined = f"{lines[-1]}{separator}{fact}" if lines[-1] else fact
+        if len(joined) <= width:
+            lines[-1] = joined
+            continue
+        first, *words = fact.split(" ")
+        lines = [*lines, first] if lines[-1] else [first]
+        for word in words:
+            if len(lines[-1]) + 1 + len(word) <= width:
+                lines[-1] += f" {word}"
+            else:
+                lines.append(word)
+    return lines
+
+
+def _note(run: Run) -> str:
+    """What a list of runs says of one besides its state."""
+    if run.state is State.COMMITTED and run.approval is not None:
+        return f"{run.approval.commit[:10]} on workbench/{run.id}"
+    if run.state is State.REVIEW:
+        return "waiting for you"
+    last = f"after {run.records[-1].stage}" if run.records else "not begun"
+    return run.reason or last
+
+
+def _age(moment: datetime) -> str:
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit} ago"
+    return "just now"

@@ -1,0 +1,102 @@
+"""A run: one trip of a workflow, as a record that survives the process which drives it.
+
+The models here are what the store keeps and what `--json` prints. They know nothing of git, torch
+or a terminal.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class State(StrEnum):
+    """Where a run is. OPEN and FAILED runs can be resumed; the last three are final."""
+
+    OPEN = "open"
+    FAILED = "failed"
+    REVIEW = "review"
+    APPROVED = "approved"
+    COMMITTED = "committed"
+    REJECTED = "rejected"
+    ABORTED = "aborted"
+
+
+CLOSED = frozenset({State.COMMITTED, State.REJECTED, State.ABORTED})
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Request(_Frozen):
+    """What was asked for. `reference` is all of it: a resumed run needs no file of the user's."""
+
+    op: str
+    origin: str
+    reference: dict[str, Any]
+    tier: int | None = None
+    force_tier: bool = False
+    author: str = "draft"
+    workflow: str = "kernel-dev"
+
+
+class StageResult(_Frozen):
+    """What a stage found: the facts of its line, what it could not find out, the data behind both.
+
+    `tables` are rows for a reviewer, by title.
+    """
+
+    ok: bool = True
+    summary: list[str]
+    problem: str = ""
+    unknown: list[str] = []
+    tables: dict[str, list[dict[str, Any]]] = {}
+    data: dict[str, Any] = {}
+
+
+class Record(_Frozen):
+    """A stage that ended. `content` is the hash of the op's files it was about, "" without any."""
+
+    stage: str
+    result: StageResult
+    content: str = ""
+    started: datetime
+    seconds: float
+    superseded: bool = False
+
+
+class Approval(_Frozen):
+    """Who let which content in, and the commit object made of it."""
+
+    approver: str
+    content: str
+    commit: str
+    at: datetime
+
+
+class Run(_Frozen):
+    """One run with all its records, oldest first. `base` is the commit it started from."""
+
+    id: str
+    request: Request
+    base: str
+    state: State = State.OPEN
+    reason: str = ""
+    approval: Approval | None = None
+    created: datetime
+    updated: datetime
+    records: list[Record] = Field(default_factory=list)
+
+    @property
+    def op(self) -> str:
+        """Name of the op the run is about."""
+        return self.request.op
+
+    def latest(self, stage: str) -> Record | None:
+        """The stage's last record that still stands."""
+        standing = (r for r in reversed(self.records) if r.stage == stage and not r.superseded)
+        return next(standing, None)

@@ -1,0 +1,349 @@
+"""The run engine: drives a run through its workflow, and lets a person end it.
+
+What `resume` runs is the first stage without a finished record. A record of a check is finished
+only for the content it was about: a candidate that was edited since is checked again. Every
+transition is one transaction of the store, and every step before it can be done twice, so a run
+killed at any instant goes on from its last finished stage.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from workbench import workflow as workflows
+from workbench.errors import Interrupted, RunError, StorageError, UsageError, WorkbenchError
+from workbench.repository import Content, Repository, branch, content
+from workbench.runs import CLOSED, Approval, Record, Request, Run, StageResult, State
+from workbench.runs.review import commit_message
+from workbench.runs.store import Store, now
+from workbench.workflow import Stage, Workflow
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage may know: its run with all records, the worktree's root, the run's folder."""
+
+    run: Run
+    root: Path
+    folder: Path
+
+    def result(self, stage: str) -> StageResult:
+        """The standing result of an earlier stage.
+
+        Raises:
+            RunError: the workflow has no such stage before this one.
+        """
+        record = self.run.latest(stage)
+        if record is None:
+            raise RunError(
+                f"run {self.run.id} has no result of a stage {stage!r}",
+                "check the workflow's order",
+            )
+        return record.result
+
+
+StageFunction = Callable[[Context], StageResult]
+
+
+class Progress(Protocol):
+    """Who wants to know what a run does at the moment."""
+
+    def started(self, stage: str) -> None:
+        """The stage begins."""
+
+    def finished(self, stage: str, result: StageResult) -> None:
+        """The stage ended and its record is stored."""
+
+
+class Engine:
+    """The runs of one repository. `stages` says what each agent and check stage does."""
+
+    def __init__(
+        self, repository: Repository, stages: Mapping[str, StageFunction], progress: Progress
+    ) -> None:
+        self.repository = repository
+        self.store = Store(repository.state)
+        self._stages = stages
+        self._progress = progress
+
+    def start(self, request: Request) -> Run:
+        """Begin a run and drive it to its review or its failure.
+
+        Raises:
+            WorkbenchError: a stage can't go on; the run is kept, with the reason.
+        """
+        workflows.load(request.workflow)
+        created, base = now(), self.repository.head()
+        while True:
+            id_ = f"{request.op}-{secrets.token_hex(2)}"
+            run = Run(id=id_, request=request, base=base, created=created, updated=created)
+            if self.repository.branch_head(id_) is None and self.store.create(run):
+                return self.resume(id_)
+
+    def resume(self, run_id: str) -> Run:
+        """Drive a run on from its first unfinished stage, or finish a commit that was approved.
+
+        Raises:
+            RunError: unknown, rejected or aborted, or driven by another process.
+            WorkbenchError: a stage can't go on; the run is kept, with the reason.
+        """
+        with self._held(run_id) as run:
+            if run.state is State.COMMITTED:
+                return run
+            if run.state in CLOSED:
+                raise self._refusal(run)
+            if run.state is State.APPROVED:
+                return self._commit(run)
+            return self._drive(run)
+
+    def approve(self, run_id: str, approver: str) -> Run:
+        """Commit exactly the content that was reviewed, in the name of `approver` (`Name <email>`).
+
+        Raises:
+            RunError: not at review, or a file changed since.
+        """
+        with self._held(run_id) as run:
+            if run.state is State.APPROVED:
+                return self._commit(run)
+            if run.state is not State.REVIEW:
+                raise self._refusal(run)
+            present = self._reviewed(run)
+            tree = self.repository.write_tree(run.base, run.op, present.files)
+            commit = self.repository.write_commit(
+                tree, run.base, commit_message(run, approver), approver
+            )
+            # From here on the commit exists as an object; finishing needs no worktree.
+            approval = Approval(approver=approver, content=present.hash, commit=commit, at=now())
+            return self._commit(self.store.save(_at(run, State.APPROVED, approval=approval)))
+
+    def reject(self, run_id: str, reason: str) -> Run:
+        """Discard the candidate and keep the record, with the reason.
+
+        Raises:
+            UsageError: no reason.
+            RunError: not at review.
+        """
+        if not reason.strip():
+            raise UsageError("a rejection needs a reason", 'workbench reject RUN --reason "..."')
+        with self._held(run_id) as run:
+            if run.state is not State.REVIEW:
+                raise self._refusal(run)
+            return self._close(run, State.REJECTED, reason.strip())
+
+    def abort(self, run_id: str) -> Run:
+        """Discard a run that has not been approved and keep its record.
+
+        Raises:
+            RunError: it is approved, committed, rejected or aborted already.
+        """
+        with self._held(run_id) as run:
+            if run.state in CLOSED or run.state is State.APPROVED:
+                raise self._refusal(run)
+            return self._close(run, State.ABORTED, "")
+
+    # Driving
+
+    @contextmanager
+    def _held(self, run_id: str) -> Iterator[Run]:
+        run_id = self.store.find(run_id).id
+        with self.store.hold(run_id) as descriptor:
+            self.repository.keep_open = (descriptor,)
+            try:
+                yield self.store.get(run_id)
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    f"run {run_id} was stopped", f"workbench resume {run_id}"
+                ) from None
+            finally:
+                self.repository.keep_open = ()
+
+    def _drive(self, run: Run) -> Run:
+        workflow = workflows.load(run.request.workflow)
+        while (stage := self._next(run, workflow)) is not None:
+            step = self._wait_for_review if stage.kind == "review" else self._step
+            run = step(run, workflow, stage)
+            if run.state is State.FAILED:
+                break
+        return run
+
+    def _next(self, run: Run, workflow: Workflow) -> Stage | None:
+        """The first stage without a finished record."""
+        present = self._content(run).hash
+        for stage in workflow.stage:
+            record = run.latest(stage.name)
+            if record is None or not record.result.ok:
+                return stage
+            if stage.kind == "agent" and not present:
+                return stage
+            if workflow.is_about_candidate(stage) and record.content != present:
+                return stage
+            if stage.kind == "review" and run.state is not State.REVIEW:
+                return stage
+        return None
+
+    def _step(self, run: Run, workflow: Workflow, stage: Stage) -> Run:
+        self._progress.started(stage.name)
+        started, clock = now(), time.monotonic()
+        with _room_errors(f"run {run.id} is as it was before {stage.name}"):
+            if stage.kind == "agent":
+                self.repository.remove_worktree(run.id)
+            if stage.kind == "agent" or workflow.is_about_candidate(stage):
+                self.repository.ensure_worktree(run.id, run.base)
+            error, result = self._perform(run, stage)
+        record = Record(
+            stage=stage.name,
+            result=result,
+            content=self._content(run).hash,
+            started=started,
+            seconds=round(time.monotonic() - clock, 3),
+        )
+        run = self._save(run, workflow, stage, record)
+        # An error ends the command and is told there; a line of it here would say it twice.
+        self._progress.finished(stage.name, result if error is None else _failure(""))
+        if error is not None:
+            raise error
+        return run
+
+    def _perform(self, run: Run, stage: Stage) -> tuple[WorkbenchError | None, StageResult]:
+        """The stage's result; an error is a failed result, and what to end the command with."""
+        root = self.repository.worktree(run.id)
+        before = self._content(run).hash
+        try:
+            result = self._stages[stage.name](Context(run, root, self.store.folder_of(run.id)))
+        except StorageError:
+            raise
+        except WorkbenchError as error:
+            return error, _failure(str(error))
+        if stage.kind != "agent" and self._content(run).hash != before:
+            return None, _failure(f"the op's files changed during {stage.name}")
+        if root.exists() and (strays := self.repository.strays(run.id, run.op)):
+            return None, _failure(f"{stage.name} touched what is not the op's: {', '.join(strays)}")
+        return None, result
+
+    def _save(self, run: Run, workflow: Workflow, stage: Stage, record: Record) -> Run:
+        """Store what the stage led to: on, back to the agent for a repair, or the run's failure."""
+        if record.result.ok:
+            return self.store.save(_at(run, State.OPEN), record)
+        agent = workflow.agent()
+        if agent is not None and workflow.is_about_candidate(stage) and _can_repair(run, agent):
+            return self.store.save(_at(run, State.OPEN), record, supersede=agent.name)
+        reason = f"{stage.name}: {record.result.problem}".splitlines()[0]
+        return self.store.save(_at(run, State.FAILED, reason=reason), record)
+
+    def _wait_for_review(self, run: Run, workflow: Workflow, stage: Stage) -> Run:
+        present = self._content(run)
+        result = StageResult(summary=["waiting for you"], data={"files": present.digests})
+        record = Record(
+            stage=stage.name, result=result, content=present.hash, started=now(), seconds=0.0
+        )
+        return self.store.save(_at(run, State.REVIEW), record)
+
+    # Ending
+
+    def _reviewed(self, run: Run) -> Content:
+        """The candidate's content, which is what was reviewed."""
+        workflow = workflows.load(run.request.workflow)
+        review = next(stage for stage in workflow.stage if stage.kind == "review")
+        record = run.latest(review.name)
+        present = self._content(run)
+        changes = present.changes(record.result.data["files"] if record else {})
+        if changes:
+            raise RunError(
+                f"run {run.id} is not what was reviewed: {'; '.join(changes)}",
+                f"workbench resume {run.id} verifies it again and brings it back to review",
+            )
+        return present
+
+    def _commit(self, run: Run) -> Run:
+        """Move the branch to the approved commit and clean up; each step may be done already."""
+        if run.approval is None:
+            raise RunError(f"run {run.id} has no approval", f"workbench approve {run.id}")
+        started = now()
+        self.repository.move_branch(run.id, run.approval.commit, run.base)
+        self.repository.remove_worktree(run.id)
+        facts = [
+            f"{run.approval.commit[:10]} on branch {branch(run.id)}",
+            f"approved by {run.approval.approver}",
+        ]
+        result = StageResult(summary=facts, data={"commit": run.approval.commit})
+        record = Record(
+            stage="commit",
+            result=result,
+            content=run.approval.content,
+            started=started,
+            seconds=round((now() - started).total_seconds(), 3),
+        )
+        run = self.store.save(_at(run, State.COMMITTED), record)
+        self._progress.finished("commit", result)
+        return run
+
+    def _close(self, run: Run, state: State, reason: str) -> Run:
+        run = self.store.save(_at(run, state, reason=reason))
+        self.repository.discard(run.id)
+        return run
+
+    def _refusal(self, run: Run) -> RunError:
+        """Why the run can't do what was asked; also finishes a clean-up that was cut short."""
+        if run.state in (State.REJECTED, State.ABORTED):
+            self.repository.discard(run.id)
+            why = f": {run.reason}" if run.reason else ""
+            return RunError(
+                f"run {run.id} was {run.state}{why}", f"workbench new {run.op} starts a new one"
+            )
+        if run.approval is not None and run.state is State.COMMITTED:
+            at = f"{run.approval.commit[:10]} on branch {branch(run.id)}"
+            return RunError(
+                f"run {run.id} is already committed: {at}", f"git merge {branch(run.id)}"
+            )
+        if run.state is State.APPROVED:
+            return RunError(
+                f"run {run.id} is approved already",
+                f"workbench resume {run.id} finishes its commit",
+            )
+        why = f": {run.reason}" if run.reason else ""
+        return RunError(
+            f"run {run.id} has not reached the review{why}", f"workbench resume {run.id}"
+        )
+
+    def _content(self, run: Run) -> Content:
+        return content(self.repository.worktree(run.id), run.op)
+
+
+@contextmanager
+def _room_errors(kept: str) -> Iterator[None]:
+    """A stage that finds no room to write is no bug of ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        message = f"{error.filename or 'a file'} can't be written: {error.strerror}; {kept}"
+        raise StorageError(message, "free some space, then resume the run") from error
+
+
+def _at(run: Run, state: State, *, reason: str = "", approval: Approval | None = None) -> Run:
+    return run.model_copy(
+        update={"state": state, "reason": reason, "approval": approval or run.approval}
+    )
+
+
+def _failure(problem: str) -> StageResult:
+    return StageResult(ok=False, summary=[], problem=problem)
+
+
+def _can_repair(run: Run, agent: Stage) -> bool:
+    """Whether the author says it can repair, and has attempts left."""
+    latest = run.latest(agent.name)
+    attempts = sum(record.stage == agent.name for record in run.records)
+    return (
+        latest is not None and bool(latest.result.data.get("repairs")) and attempts < agent.attempts
+    )

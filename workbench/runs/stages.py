@@ -1,0 +1,198 @@
+"""What the stages of a workflow do: each turns a run's context into a result, and knows no other.
+
+They import what is heavy (torch, the judge) only when they run, so that asking for help stays fast.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.runs import Request, StageResult
+from workbench.runs.engine import Context, StageFunction
+
+if TYPE_CHECKING:
+    from workbench.bench.static import KernelUsage
+    from workbench.profile import Profile
+
+
+def request(
+    op: str, target: str | None, tier: int | None, force_tier: bool, author: str
+) -> Request:
+    """What `workbench new` asks for, with the reference's whole text.
+
+    Raises:
+        UsageError: no such tier or author.
+        BadReference: the reference is unknown, can't be read, or no kernel could be judged by it.
+    """
+    from workbench import authors, reference, soundness, tiers
+
+    authors.get(author)
+    if tier is not None:
+        tiers.tier(tier)
+    found = reference.load(target) if target else reference.find(op)
+    soundness.check(found)
+    return Request(
+        op=op,
+        origin=found.origin,
+        reference=found.to_record(),
+        tier=tier,
+        force_tier=force_tier,
+        author=author,
+    )
+
+
+def classify(target: str) -> Profile:
+    """The profile of a reference `FILE.py:FUNC`, or of a catalogue's.
+
+    Raises:
+        BadReference: it is unknown, can't be read, or no kernel could be judged by it.
+    """
+    from workbench import reference, soundness
+    from workbench.profile import analyze as profile
+
+    found = reference.load(target) if ":" in target else reference.find(target)
+    soundness.check(found)
+    return profile(found, found.symbol)
+
+
+def analyze(context: Context) -> StageResult:
+    """Trace the reference and say what the op is.
+
+    Raises:
+        BadReference: it can't be traced.
+        TierError: the op is of another tier than asked for.
+    """
+    from workbench.profile import analyze as profile
+    from workbench.reference import Reference
+
+    asked = context.run.request
+    reference = Reference.from_record(asked.reference)
+    found = profile(reference, asked.op).as_tier(asked.tier, force=asked.force_tier)
+    return StageResult(summary=profile_facts(found, asked.tier), data=found.model_dump(mode="json"))
+
+
+def profile_facts(profile: Profile, asked: int | None = None) -> list[str]:
+    """A profile in three facts: the reference, its traced graphs, its tier."""
+    from workbench import tiers
+
+    tier = f"tier {profile.tier}: {tiers.tier(profile.tier).title}"
+    if profile.tier != profile.traced_tier:
+        tier += f", forced; traced as tier {profile.traced_tier}"
+    elif asked is not None:
+        tier += ", as asked"
+    origin = (
+        profile.origin.partition(":")[0]
+        if profile.origin.startswith("catalogue")
+        else profile.origin
+    )
+    return [
+        f"reference {profile.formula or profile.op} ({origin})",
+        f"traced {profile.forward_ops} forward, {profile.backward_ops} backward ops",
+        tier,
+    ]
+
+
+def generate(context: Context) -> StageResult:
+    """Let the run's author write the op's files.
+
+    Raises:
+        AuthorError: the author can't, or its budget is spent.
+    """
+    from workbench import authors
+    from workbench.profile import Profile
+    from workbench.reference import Reference
+
+    author = authors.get(context.run.request.author)
+    profile = Profile.model_validate(context.result("analyze").data)
+    written = author.write(
+        profile, Reference.from_record(context.run.request.reference), context.root
+    )
+    return StageResult(
+        summary=[f"{author.name} author", *collapse(written)],
+        data={"files": [path.as_posix() for path in written]},
+    )
+
+
+def collapse(paths: Iterable[Path]) -> list[str]:
+    """Paths as a shell would take them, those of one folder in one: `relu2/{spec,kernel}.py`."""
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for path in paths:
+        groups[path.parent.as_posix(), path.suffix].append(path.stem)
+    return [
+        f"{folder}/{{{','.join(stems)}}}{suffix}"
+        if len(stems) > 1
+        else f"{folder}/{stems[0]}{suffix}"
+        for (folder, suffix), stems in groups.items()
+    ]
+
+
+def verify(context: Context) -> StageResult:
+    """Ask the judge whether the op is right."""
+    from workbench import judge
+
+    verdict = judge.verify(context.root, context.run.op)
+    failures = [f"{check.name}: {check.message}" for check in verdict.failures]
+    unknown = [f"{check.name}: {check.message}" for check in verdict.skipped]
+    if verdict.interpreted:
+        unknown.insert(0, "whether it is right on a GPU: verified in Triton's interpreter")
+    return StageResult(
+        ok=verdict.passed,
+        summary=verdict.summary(),
+        problem="" if verdict.passed else "\n".join(failures) or "no check passed",
+        unknown=unknown,
+        data=verdict.model_dump(mode="json"),
+    )
+
+
+def bench(context: Context) -> StageResult:
+    """Ask what the op costs, as far as this machine can tell.
+
+    Raises:
+        WorkbenchError: the compiler's process ended without a report.
+    """
+    from workbench.bench import static
+    from workbench.profile import Profile
+
+    report = static.static_report(context.root, context.run.op)
+    *facts, no_time = report.summary()
+    profile = Profile.model_validate(context.result("analyze").data)
+    return StageResult(
+        ok=not report.failures,
+        summary=[*facts, *floor(profile), no_time],
+        problem="\n".join(report.failures),
+        unknown=["how fast it is: it was compiled, not run"],
+        tables={"compiled": [usage_row(usage) for usage in report.kernels]},
+        data=report.model_dump(mode="json"),
+    )
+
+
+def floor(profile: Profile) -> list[str]:
+    """The transfers per element no kernel can avoid, forward + backward; nothing where unknown."""
+    sides = [str(t.reads + t.writes) for t in (profile.forward, profile.backward) if t is not None]
+    return [f"floor {'+'.join(sides)} transfers per element"] if sides else []
+
+
+def usage_row(usage: KernelUsage) -> dict[str, Any]:
+    """A compiled kernel as a reviewer's row: per thread, per block, and accesses 16 bytes wide."""
+    counts = (usage.wide_loads, usage.wide_stores, usage.loads, usage.stores)
+    wide, every = sum(n or 0 for n in counts[:2]), sum(n or 0 for n in counts[2:])
+    return {
+        "kernel": usage.kernel,
+        "target": usage.target,
+        "cols": usage.cols,
+        "regs": usage.registers,
+        "spill": usage.spill_bytes,
+        "shared": usage.shared_bytes,
+        "wide": f"{wide}/{every}" if None not in counts else "n/a",
+    }
+
+
+STAGES: dict[str, StageFunction] = {
+    "analyze": analyze,
+    "generate": generate,
+    "verify": verify,
+    "bench": bench,
+}

@@ -114,6 +114,14 @@ def test_rows_too_wide_to_hold(name: str, library: Path) -> None:
         testing.check_case(spec, getattr(wrapper, spec.name), case)
 
 
+def test_wide_rows_keep_nans_and_infinities(library: Path) -> None:
+    spec_module, wrapper = written(library, find("logsumexp"))
+    x = torch.randn(4, 20000)
+    x[0, 12345], x[1, 12345], x[2] = float("nan"), float("inf"), float("-inf")
+    got = getattr(wrapper, spec_module.SPEC.name)(x.to(testing.device()))
+    torch.testing.assert_close(got.cpu(), torch.logsumexp(x, -1), equal_nan=True)
+
+
 def test_tier_three_is_refused_by_its_node(tmp_path: Path) -> None:
     file = tmp_path / "f.py"
     file.write_text("import torch\ndef f(x):\n    return x.cumsum(-1)\n")

@@ -13,8 +13,9 @@ POINTWISE = frozenset(
     (
         "add sub mul div neg abs exp exp2 expm1 log log2 log10 log1p sqrt rsqrt reciprocal sin cos "
         "tan tanh sinh cosh asinh acosh atanh asin acos atan sigmoid erf erfc floor ceil round "
-        "trunc sign relu maximum minimum where eq ne lt le gt ge logical_and logical_or logical_not "
-        "bitwise_and bitwise_or bitwise_not isnan isinf pow square clamp clamp_min clamp_max rsub "
+        "trunc sign relu maximum minimum where eq ne lt le gt ge logical_and logical_or "
+        "logical_not bitwise_and bitwise_or bitwise_not isnan isinf pow square "
+        "clamp clamp_min clamp_max rsub "
         "fma addcmul addcdiv leaky_relu copysign logical_xor signbit"
     ).split()
 )
@@ -33,7 +34,9 @@ MATMULS = frozenset("mm bmm addmm baddbmm dot mv convolution _scaled_dot_product
 GATHERS = frozenset(
     (
         "gather index index_select scatter scatter_add index_put embedding "
-        "embedding_dense_backward select slice slice_scatter select_scatter split split_with_sizes cat take "
+        "embedding_dense_backward select slice slice_scatter select_scatter "
+        "split split_with_sizes cat "
+        "take "
         "_unsafe_index "
         "_unsafe_index_put"
     ).split()

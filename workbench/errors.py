@@ -2,7 +2,7 @@
 
 WorkbenchError
 ├── UsageError          2   the command was called wrongly
-├── BadReference     1   the reference or its inputs can't be used
+├── BadReference        1   the reference or its inputs can't be used
 │   └── UnknownOpError  1   no reference of that name
 ├── TierError           1   the traced tier is not the one asked for
 ├── RepositoryError     1   the git repository can't be used as asked

@@ -50,15 +50,13 @@ class Tile(NamedTuple):
     num_warps: int
 
 
-# Rows wider than this don't fit the registers of a program; they are read in blocks, in several
-# passes. Few, large programs: the rows in flight must stay in the L2 cache from one pass to the
-# next.
-WIDEST_ROW, WIDE_BLOCK, WIDE_WARPS = 16384, 8192, 16
+# Rows wider than this don't fit the registers of a program: they are read in blocks, in passes.
+WIDEST_ROW = 16384
 
 
 @cache
 def row_tile(n_cols: int, *, loop: bool = False) -> Tile:
-    """Whole rows per program, 16 or 32 elements per thread: one row if it's wide, several if narrow.
+    """Whole rows per program, 16 or 32 elements a thread: one row if it's wide, several if narrow.
 
     About 1024 elements per program, or 4096 where it loops over blocks of rows: measured on an
     H200, within a few percent of the best tile at widths from 128 to 16384.
@@ -69,6 +67,14 @@ def row_tile(n_cols: int, *, loop: bool = False) -> Tile:
     per_thread = 16 if loop or elements <= 4096 else 32
     num_warps = min(16, max(1, elements // (32 * per_thread)))
     return Tile(block_rows, block_cols, num_warps)
+
+
+def wide_tile(n_cols: int) -> Tile:
+    """The blocks in which a row too wide to hold is read.
+
+    Few, large programs: the rows in flight must stay in the L2 cache from one pass to the next.
+    """
+    return Tile(1, 8192, 8) if n_cols <= 32768 else Tile(1, 16384, 16)
 
 
 def stages(tile: Tile, loads: int, dtype: torch.dtype) -> int:

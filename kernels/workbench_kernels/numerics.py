@@ -51,9 +51,9 @@ def divide(x, y):
 def expm1(x):
     """exp(x) − 1 to about an ulp, also near 0, where subtracting 1 from exp would cancel.
 
-    With x = k·ln 2 + r and |r| ≤ ln 2 / 2 it is 2ᵏ·expm1(r) + 2ᵏ − 1; expm1(r) is Taylor's series to
-    the seventh order, whose remainder is under 2⁻²⁵. ln 2 is split so that k·ln 2 loses nothing (Cody
-    and Waite, 1980), and the sum is halved so that it overflows only where the result does.
+    With x = k·ln 2 + r, |r| ≤ ln 2 / 2, it is 2ᵏ·expm1(r) + 2ᵏ − 1; expm1(r) is Taylor's series
+    to the seventh order, whose remainder is under 2⁻²⁵. ln 2 is split so that k·ln 2 loses nothing
+    (Cody and Waite, 1980), and the sum is halved so that it overflows only where the result does.
     """
     bounded = tl.minimum(tl.maximum(x, -25.0), 89.0)
     k = tl.floor(bounded * 1.4426950408889634 + 0.5)

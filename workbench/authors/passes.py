@@ -78,6 +78,12 @@ def running_maximum(value: Value) -> Value | None:
     return None
 
 
+def _restore_nans(peak: str, total: str) -> str:
+    """Give a maximum that dropped NaNs those of its sum; an infinite row's sum is NaN anyway."""
+    lost = f'({total} != {total}) & ({peak} < float("inf"))'
+    return f"{peak} = tl.where({lost}, {total}, {peak})"
+
+
 class _Planner:
     """Writes passes one after the other; `bound` holds the text of every value per row so far."""
 
@@ -105,10 +111,8 @@ class _Planner:
     def reduce(self, reductions: list[Value], rows: list[Value]) -> Pass:
         """The pass that computes `reductions`, then whatever per row has become computable."""
         writer = self._writer()
-        online = {
-            id(v): peak for v in reductions if (peak := running_maximum(v)) in reductions and peak
-        }
-        writer.write([v.args[0] for v in reductions if id(v) not in online])
+        rides = {v: peak for v in reductions if (peak := running_maximum(v)) in reductions and peak}
+        writer.write([v.args[0] for v in reductions if v not in rides])
         loads = self._loads(v.args[0] for v in reductions)
         names = {value: self._name(value) for value in reductions}
         before = [
@@ -116,16 +120,18 @@ class _Planner:
         ]
         updates = []
         for value in reductions:
-            if id(value) not in online:
-                sums = [names[v] for v in reductions if online.get(id(v)) is value]
+            if value not in rides:
+                sums = [names[v] for v, peak in rides.items() if peak is value]
                 updates += self._update(writer, value, names[value], sums)
         self.bound |= {id(value): Text(name) for value, name in names.items()}
+        restored = [_restore_nans(names[peak], names[v]) for v, peak in rides.items()]
         after = self._writer()
         ready = [v for v in rows if id(v) not in self.bound and self._computable(v)]
         after.write(ready)
         self.bound |= {id(value): after.texts[id(value)] for value in ready}
         self.taken |= after.taken
-        return Pass(tuple(before), loads, (*writer.lines, *updates), tuple(after.lines), ())
+        lines = (*writer.lines, *updates)
+        return Pass(tuple(before), loads, lines, (*restored, *after.lines), ())
 
     def _name(self, value: Value) -> str:
         base = self.names.get(id(value), value.op)
@@ -148,7 +154,9 @@ class _Planner:
             return [f"{name} = numerics.{combine}({name}, {text})"]
         grown = f"new_{name}"
         z = writer.text(value.args[0])
-        lines = [f"{grown} = numerics.maximum({name}, {text})"]
+        # The hardware's maximum, a tenth faster, drops NaNs; the sum that rides along keeps them.
+        largest = f'tl.max(tl.where(col_mask, {z}, float("-inf")), axis=1, keep_dims=True)'
+        lines = [f"{grown} = tl.maximum({name}, {largest})"]
         # While every value so far is −inf the sum is 0; rescaling it would make −inf − (−inf) a
         # NaN.
         lines.append(f'shift = tl.where({grown} == float("-inf"), 0.0, {grown})')

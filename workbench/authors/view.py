@@ -141,6 +141,13 @@ class KernelView:
             )
         return f"{tensor.name} = tl.load({tensor.pointer}{where}{mask}).to(tl.float32)"
 
+    def load_again(self, tensor: Tensor, last: bool) -> str:
+        """The same in a pass over a wide row: kept in the cache until the last pass is done."""
+        if tensor.kind is not Kind.ELEMENT:
+            return self.load(tensor)
+        policy = "evict_first" if last else "evict_last"
+        return self.load(tensor).replace(")", f', eviction_policy="{policy}")', 1)
+
     def store(self, tensor: Tensor) -> str:
         """The line that stores a result's part of the tile."""
         return self._store(tensor, self.plan.texts[tensor.name])
@@ -267,12 +274,11 @@ class OpView:
         needed = {
             "column_tile": structures - {"row"},
             "WIDEST_ROW": self.has_wide,
-            "WIDE_BLOCK": self.has_wide,
-            "WIDE_WARPS": self.has_wide,
             "device_of": True,
             "programs": self.has_sums,
             "row_tile": "row" in structures,
             "stages": self.has_sums,
+            "wide_tile": self.has_wide,
         }
         return [name for name, wanted in needed.items() if wanted]
 

@@ -14,6 +14,10 @@ setup(
         *find_namespace_packages("kernels", include=["workbench_kernels", "workbench_kernels.*"]),
         *DATA,
     ],
-    package_dir={"workbench": "workbench", "workbench_kernels": "kernels/workbench_kernels", **DATA},
+    package_dir={
+        "workbench": "workbench",
+        "workbench_kernels": "kernels/workbench_kernels",
+        **DATA,
+    },
     package_data={"*": ["py.typed", "*.json"], **{name: ["**/*"] for name in DATA}},
 )

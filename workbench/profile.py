@@ -12,7 +12,8 @@ from torch import fx
 from workbench import aten, tiers
 from workbench.errors import AuthorError, TierError
 from workbench.graph import Graph, Kind, Value, public
-from workbench.lower import Lowered, Lowering, lower
+from workbench.lower import Lowered, lower
+from workbench.lowering import Lowering
 from workbench.reference import Reference
 from workbench.trace import Trace, trace
 

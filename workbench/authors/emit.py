@@ -289,24 +289,9 @@ def zero_outside(value: Value, lanes: str) -> bool:
 
 
 def _finite_outside(value: Value, lanes: str) -> bool:
-    """Whether a value is surely finite past the end if the data is: made of loads, constants, sums
-    and products.
-    """
-    if value.op in ("input", "constant"):
-        return True
-    if lanes == "cols" and value.kind is Kind.ROW:
-        return True
-    finite = (
-        "add",
-        "sub",
-        "mul",
-        "neg",
-        "square",
-        "relu",
-        "broadcast",
-        "to_float",
-        "sigmoid",
-        "tanh",
-        "erf",
-    )
+    """Whether a value is surely finite past the end: made of zeros loaded there, and constants."""
+    if value.op == "input":
+        return zero_outside(value, lanes)
+    finite = ("constant", "add", "sub", "mul", "neg", "square", "relu", "broadcast", "to_float")
+    finite += ("sigmoid", "tanh", "erf")
     return value.op in finite and all(_finite_outside(arg, lanes) for arg in value.args)

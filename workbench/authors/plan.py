@@ -95,20 +95,7 @@ class KernelPlan:
 
 # Names a kernel uses for itself: no value may be called so.
 _TAKEN = frozenset(
-    [
-        "rows",
-        "cols",
-        "row_mask",
-        "col_mask",
-        "mask",
-        "offsets",
-        "n",
-        "n_rows",
-        "n_cols",
-        "start",
-        "first",
-        "step",
-    ]
+    ("rows cols row_mask col_mask mask offsets n n_rows n_cols start first step").split()
 )
 
 
@@ -202,7 +189,9 @@ def _writer(graph: Graph) -> Writer:
 def _sum(writer: Writer, name: str, value: Value, structure: str) -> Sum:
     (term,) = value.args
     text = writer.text(term)
-    if not all(zero_outside(term, lanes) for lanes in ("cols", "rows")):
+    # Columns past the end are not stored, so only a sum over all of them must leave them out.
+    lanes = ("rows",) if value.kind is Kind.COLUMN else ("rows", "cols")
+    if not all(zero_outside(term, which) for which in lanes):
         mask = {Kind.ELEMENT: "mask", Kind.ROW: "row_mask"}[term.kind]
         text = f"tl.where({mask}, {text}, 0.0)"
     if term.kind is Kind.ROW and structure == "tile":

@@ -1,0 +1,197 @@
+"""What every op's test uses: cases and inputs drawn from its spec, awkward layouts, the checks.
+
+`truth.py` says what is right, `bound.py` how near a result must be. Nothing here knows an op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from workbench_kernels.bound import compare
+from workbench_kernels.op import NAMESPACE
+from workbench_kernels.spec import OpSpec
+from workbench_kernels.truth import expect, run
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One size, dtype and setting of parameters; those not named keep their defaults."""
+
+    rows: int
+    cols: int
+    dtype: torch.dtype
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        changed = "".join(f"-{name}={value:g}" for name, value in self.parameters.items())
+        return f"{self.rows}x{self.cols}-{str(self.dtype).removeprefix('torch.')}{changed}"
+
+
+def device() -> torch.device:
+    """Where tests run: the GPU, or the CPU (in Triton's interpreter) where there is none."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def draw(
+    spec: OpSpec, rows: int, cols: int, dtype: torch.dtype, seed: int = 0
+) -> tuple[Tensor, ...]:
+    """The reference's inputs for one size, floating ones rounded to `dtype`; a seed fixes them."""
+    with torch.random.fork_rng(range(torch.cuda.device_count())), device():
+        torch.manual_seed(seed)
+        drawn = spec.inputs(rows, cols)
+    return tuple(t.to(device(), dtype if t.is_floating_point() else t.dtype) for t in drawn)
+
+
+def small_shape(spec: OpSpec) -> tuple[int, int]:
+    """The smallest of the spec's shapes that has several rows and a few more columns."""
+    shapes = [(r, c) for r, c in spec.shapes if r > 1 and c >= 8] or list(spec.shapes)
+    return min(shapes, key=lambda shape: shape[0] * shape[1])
+
+
+def cases(spec: OpSpec) -> list[Case]:
+    """Every shape in every dtype; then the small shape with other parameters than the defaults."""
+    plain = [Case(*shape, dtype) for shape in spec.shapes for dtype in spec.dtypes]
+    if not spec.parameters:
+        return plain
+    smaller = {name: 0.5 * value for name, value in spec.parameters.items()}
+    larger = {name: 1.5 * value + 0.25 for name, value in spec.parameters.items()}
+    shape, dtype = small_shape(spec), spec.dtypes[0]
+    return plain + [Case(*shape, dtype, changed) for changed in (smaller, larger)]
+
+
+def check(
+    spec: OpSpec,
+    function: Function,
+    inputs: Sequence[Tensor],
+    *,
+    parameters: Mapping[str, float] | None = None,
+    seed: int = 0,
+    layout: Callable[[Tensor], Tensor] | None = None,
+) -> None:
+    """Assert that outputs and gradients are as near to the truth as `bound.py` asks.
+
+    Raises:
+        AssertionError: names the output or gradient, the place, the values and the error.
+    """
+    expected = expect(spec, inputs, parameters=parameters, seed=seed, layout=layout)
+    got = run(spec, function, inputs, expected.upstream, parameters=parameters)
+    if wrong := [c.message for c in compare(got, expected) if c.message]:
+        raise AssertionError(f"{spec.name}: " + "\n".join(wrong))
+
+
+def check_case(spec: OpSpec, function: Function, case: Case, seed: int = 0) -> None:
+    """`check` for one case."""
+    inputs = draw(spec, case.rows, case.cols, case.dtype, seed)
+    check(spec, function, inputs, parameters=case.parameters, seed=seed)
+
+
+def check_layout(spec: OpSpec, function: Function, layout: str, seed: int = 0) -> None:
+    """`check` with every input and upstream gradient in memory as `LAYOUTS[layout]` puts it."""
+    put = LAYOUTS[layout]
+    for dtype in spec.dtypes:
+        inputs = [put(t) for t in draw(spec, *small_shape(spec), dtype, seed)]
+        check(spec, function, inputs, seed=seed, layout=put)
+
+
+def check_torch_op(spec: OpSpec, function: Function) -> None:
+    """Assert that the op is a sound torch op both ways, and a single node to `torch.compile`.
+
+    Raises:
+        Exception: whatever `torch.library.opcheck` or `torch.compile` finds wrong.
+        AssertionError: no op of this library ran, or compiling it changed a bit of the results.
+    """
+    check_registration(spec, function)
+    check_compiles(spec, function)
+
+
+def check_registration(spec: OpSpec, function: Function) -> None:
+    """`torch.library.opcheck` on every op of this library that one forward and backward calls."""
+    inputs = draw(spec, *small_shape(spec), spec.dtypes[0])
+    upstream = expect(spec, inputs).upstream
+    with _LibraryCalls() as recorder:
+        run(spec, function, inputs, upstream)
+    if not recorder.calls:
+        raise AssertionError(f"{spec.name}: no op of {NAMESPACE} was called")
+    for op, args, kwargs in recorder.calls:
+        torch.library.opcheck(op, args, kwargs)
+
+
+def check_compiles(spec: OpSpec, function: Function) -> None:
+    """Compiled without a graph break, outputs and gradients equal a plain call's bit for bit."""
+    inputs = draw(spec, *small_shape(spec), spec.dtypes[0])
+    upstream = expect(spec, inputs).upstream
+    plain = run(spec, function, inputs, upstream)
+    torch._dynamo.reset()
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    for name, value in run(spec, compiled, inputs, upstream).items():
+        if not torch.equal(value, plain[name]):
+            raise AssertionError(f"{spec.name}: {name} changes under torch.compile")
+
+
+class _LibraryCalls(TorchDispatchMode):
+    """Records the first call of each of this library's ops, with arguments fit to call it again."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func.namespace == NAMESPACE and all(func is not op for op, _, _ in self.calls):
+            # A backward op has no derivative of its own to check.
+            last = func._opname.endswith("_backward")
+            leaves = (
+                a.detach().requires_grad_(a.requires_grad and not last)
+                if isinstance(a, Tensor)
+                else a
+                for a in args
+            )
+            self.calls.append((func, tuple(leaves), kwargs))
+        return func(*args, **kwargs)
+
+
+def _poisoned(t: Tensor, shape: Sequence[int]) -> Tensor:
+    """Memory like the tensor's; what lies between its elements must never be read."""
+    return t.new_full(tuple(shape), float("nan") if t.is_floating_point() else 1)
+
+
+def _transposed(t: Tensor) -> Tensor:
+    return t.mT.contiguous().mT if t.ndim > 1 else t
+
+
+def _every_other_column(t: Tensor) -> Tensor:
+    if not t.ndim:
+        return t
+    return _poisoned(t, (*t.shape[:-1], 2 * t.shape[-1]))[..., ::2].copy_(t)
+
+
+def _slice_of_wider_rows(t: Tensor) -> Tensor:
+    if not t.ndim:
+        return t
+    return _poisoned(t, (*t.shape[:-1], t.shape[-1] + 3))[..., : t.shape[-1]].copy_(t)
+
+
+def _misaligned(t: Tensor) -> Tensor:
+    return _poisoned(t, (t.numel() + 1,))[1:].view(t.shape).copy_(t)
+
+
+def _expanded(t: Tensor) -> Tensor:
+    return t[:1].expand(t.shape) if t.ndim else t
+
+
+# The same values elsewhere in memory, except `expanded`: there every row is the first one.
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "transposed": _transposed,
+    "every_other_column": _every_other_column,
+    "slice_of_wider_rows": _slice_of_wider_rows,
+    "misaligned": _misaligned,
+    "expanded": _expanded,
+}

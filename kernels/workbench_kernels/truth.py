@@ -1,0 +1,208 @@
+"""What an op must give: the reference's values and gradients, exact and as PyTorch computes them.
+
+The truth is the reference in float64, on copies of the inputs taken after they were rounded to the
+dtype under test; gradients come from float64 autograd with a random upstream gradient rounded
+likewise. PyTorch's own error against it, in the same dtype on the same device, says how hard the
+case is; `bound.py` measures an op by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._decomp import core_aten_decompositions
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from workbench_kernels.spec import OpSpec
+
+# How often the reference is run with random roundings.
+ROUNDINGS = 16
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a call must give, for each output and gradient by name.
+
+    Outputs are named `y` (`y0`, `y1` ... where there are several), the gradient of an input `x` is
+    named `dx`. `eager` is PyTorch's value in the dtype under test, `truth` the float64 value.
+    `upstream` are the gradients sent back, one per output, None for an output that has no gradient.
+    """
+
+    eager: dict[str, Tensor]
+    truth: dict[str, Tensor]
+    upstream: tuple[Tensor | None, ...]
+    round_again: Callable[[], dict[str, Tensor]] = field(repr=False)
+
+    @cached_property
+    def error(self) -> dict[str, Tensor]:
+        """How far PyTorch is from the truth, element by element."""
+        return _distance(self.eager, self.truth)
+
+    @cached_property
+    def worst_error(self) -> dict[str, Tensor]:
+        """How far it might be. Its error is partly luck, most so where few values are summed up or
+        nearly cancel, so this is the worst of several runs, each rounding every step at random.
+        """
+        worst = self.error
+        for _ in range(ROUNDINGS):
+            again = _distance(self.round_again(), self.truth)
+            worst = {name: error.maximum(again[name]) for name, error in worst.items()}
+        return worst
+
+
+def call(
+    spec: OpSpec,
+    function: Callable[..., Any],
+    inputs: Sequence[Tensor],
+    *,
+    parameters: Mapping[str, float] | None = None,
+    needs: Sequence[str] | None = None,
+) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+    """Call with the inputs as leaves; those in `needs` (None: all that can) want a gradient.
+
+    Returns the leaves and the outputs.
+    """
+    needs = spec.differentiable if needs is None else needs
+    named = zip(spec.tensors, inputs, strict=True)
+    leaves = [t.detach().requires_grad_(name in needs) for name, t in named]
+    outputs = function(*leaves, **(parameters or {}))
+    return leaves, outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def run(
+    spec: OpSpec,
+    function: Callable[..., Any],
+    inputs: Sequence[Tensor],
+    upstream: Sequence[Tensor | None],
+    *,
+    parameters: Mapping[str, float] | None = None,
+    needs: Sequence[str] | None = None,
+) -> dict[str, Tensor]:
+    """Outputs and gradients by name, as in `Expected`; a gradient autograd has not is left out."""
+    leaves, outputs = call(spec, function, inputs, parameters=parameters, needs=needs)
+    names = ["y"] if len(outputs) == 1 else [f"y{i}" for i in range(len(outputs))]
+    results = {name: y.detach() for name, y in zip(names, outputs, strict=True)}
+    pairs = zip(outputs, upstream, strict=False)  # `compare` reports a wrong number or shape
+    fits = [(y, dy) for y, dy in pairs if dy is not None and y.shape == dy.shape]
+    sent = [(y, dy) for y, dy in fits if y.requires_grad]
+    named = zip(spec.tensors, leaves, strict=True)
+    wanted = {f"d{name}": leaf for name, leaf in named if leaf.requires_grad}
+    if sent and wanted:
+        ys, dys = zip(*sent, strict=True)
+        grads = torch.autograd.grad(ys, list(wanted.values()), dys, allow_unused=True)
+        results |= {name: g for name, g in zip(wanted, grads, strict=True) if g is not None}
+    return results
+
+
+def expect(
+    spec: OpSpec,
+    inputs: Sequence[Tensor],
+    *,
+    parameters: Mapping[str, float] | None = None,
+    needs: Sequence[str] | None = None,
+    seed: int = 0,
+    layout: Callable[[Tensor], Tensor] | None = None,
+) -> Expected:
+    """What the op must give for these inputs, and random gradients to send back (in `layout`)."""
+    pristine = [t.clone(memory_format=torch.contiguous_format) for t in inputs]
+    _, outputs = call(spec, spec.reference, pristine, parameters=parameters, needs=needs)
+    upstream = _upstream(outputs, seed, layout)
+    evaluate = partial(_evaluate, spec, parameters=parameters, needs=needs)
+    eager = evaluate(pristine, upstream)
+    doubles = [t.double() if t.is_floating_point() else t for t in pristine]
+    sent = [dy if dy is None else dy.double() for dy in upstream]
+    with _StayInFloat64():  # type: ignore[no-untyped-call]
+        truth = evaluate(doubles, sent)
+    chance = torch.Generator(device=inputs[0].device).manual_seed(seed)
+
+    def round_again() -> dict[str, Tensor]:
+        with _RoundAtRandom(_dtype(pristine), chance):
+            return evaluate(doubles, sent)
+
+    return Expected(eager, truth, upstream, round_again)
+
+
+def _evaluate(
+    spec: OpSpec,
+    inputs: Sequence[Tensor],
+    upstream: Sequence[Tensor | None],
+    *,
+    parameters: Mapping[str, float] | None,
+    needs: Sequence[str] | None,
+) -> dict[str, Tensor]:
+    """The reference's outputs and gradients; an input without effect has a gradient of zeros."""
+    needs = spec.differentiable if needs is None else needs
+    named = zip(spec.tensors, inputs, strict=True)
+    zeros = {f"d{name}": torch.zeros_like(t) for name, t in named if name in needs}
+    return zeros | run(spec, spec.reference, inputs, upstream, parameters=parameters, needs=needs)
+
+
+def _distance(approximate: dict[str, Tensor], exact: dict[str, Tensor]) -> dict[str, Tensor]:
+    """How far PyTorch is off, zero where it has no finite value."""
+    distances = {name: (approximate[name].double() - t.double()).abs() for name, t in exact.items()}
+    return {name: torch.where(d.isfinite(), d, 0.0) for name, d in distances.items()}
+
+
+def _upstream(
+    outputs: Sequence[Tensor], seed: int, layout: Callable[[Tensor], Tensor] | None
+) -> tuple[Tensor | None, ...]:
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(seed + 1_000_003)  # not the numbers the inputs are
+        drawn = [torch.randn_like(y.detach()) if y.requires_grad else None for y in outputs]
+    return tuple(dy if dy is None or layout is None else layout(dy) for dy in drawn)
+
+
+class _StayInFloat64(TorchDispatchMode):
+    """A reference that asks for float32 (`x.float()`) means "at least": its truth stays float64."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        asked = kwargs.get("dtype")
+        if asked is not None and asked.is_floating_point:
+            kwargs["dtype"] = torch.float64
+        return func(*args, **kwargs)
+
+
+class _RoundAtRandom(_StayInFloat64):
+    """Float64, but each step's result is rounded to `dtype`, to one side or the other.
+
+    Steps that PyTorch fuses are taken apart. Those that don't round (a maximum, a selection, a
+    copy) give what they were given.
+    """
+
+    def __init__(self, dtype: torch.dtype, chance: torch.Generator) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._dtype, self._chance = dtype, chance
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _steps():
+            with self:
+                return _steps()[func](*args, **(kwargs or {}))
+        result = super().__torch_dispatch__(func, types, args, kwargs)
+        for t in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(t, Tensor) and t.dtype is torch.float64:
+                self._round(t)
+        return result
+
+    def _round(self, t: Tensor) -> None:
+        nearest = t.to(self._dtype).double()
+        inexact = (nearest != t) & nearest.isfinite()
+        if inexact.any():
+            chance = torch.rand(t.shape, generator=self._chance, dtype=t.dtype, device=t.device)
+            shaken = t * (1 + torch.finfo(self._dtype).eps * (chance - 0.5))
+            t.copy_(torch.where(inexact, shaken.to(self._dtype).double(), t))
+
+
+@cache
+def _steps() -> dict[Any, Callable[..., Any]]:
+    return core_aten_decompositions()
+
+
+def _dtype(inputs: Sequence[Tensor]) -> torch.dtype:
+    """The dtype under test."""
+    return next(t.dtype for t in inputs if t.is_floating_point())

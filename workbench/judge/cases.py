@@ -1,0 +1,102 @@
+"""Inputs that break kernels. Nothing here imports or calls a candidate."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workbench_kernels.spec import OpSpec
+from workbench_kernels.testing import draw, small_shape
+
+# More inputs than this, and gradients are asked for one by one and all together only.
+MOST_SUBSETS_OF = 4
+SPECIAL = (math.nan, math.inf, -math.inf)
+
+
+def unseen_shapes(spec: OpSpec, seed: int) -> list[tuple[int, int]]:
+    """Sizes the author was not shown: one element, row or column, powers of two and others."""
+    choose = random.Random(seed)
+    cols = choose.sample([2, 3, 16, 17, 64, 65, 127, 255, 256, 511, 1024, 1025, 1537], 3)
+    rows = [choose.randint(2, 9) for _ in cols]
+    return [
+        (1, 1),
+        (choose.randint(2, 70), 1),
+        (1, choose.randint(2, 99)),
+        *zip(rows, cols, strict=True),
+    ]
+
+
+def with_leading(
+    spec: OpSpec, lead: tuple[int, ...], dtype: torch.dtype, seed: int
+) -> tuple[Tensor, ...]:
+    """Inputs whose rows are spread over the dimensions `lead`; () is one row, and no dimension."""
+    rows, cols = math.prod(lead), small_shape(spec)[1]
+    drawn = draw(spec, rows, cols, dtype, seed)
+    return tuple(
+        t.reshape(*lead, *t.shape[1:]) if t.ndim and t.shape[0] == rows else t for t in drawn
+    )
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Inputs of which one, `target`, has `value` at a few `places` (flat indices)."""
+
+    inputs: tuple[Tensor, ...]
+    target: str
+    value: float
+    places: Tensor
+    shape: torch.Size
+
+    def __str__(self) -> str:
+        return f"{self.target}={self.value}"
+
+    @property
+    def is_nan(self) -> bool:
+        return math.isnan(self.value)
+
+    def copy_places(self, source: Tensor, destination: Tensor) -> Tensor:
+        """`destination` with the values of `source` where `value` is in the target."""
+        mixed = destination.clone(memory_format=torch.contiguous_format)
+        mixed.view(-1)[self.places] = source.reshape(-1)[self.places]
+        return mixed
+
+
+def with_special(spec: OpSpec, dtype: torch.dtype, seed: int) -> Iterator[Planted]:
+    """For each floating input and each of NaN, inf and -inf: inputs with it at three places."""
+    for index, value in itertools.product(range(len(spec.tensors)), SPECIAL):
+        inputs = [t.contiguous() for t in draw(spec, *small_shape(spec), dtype, seed)]
+        target = inputs[index]
+        if not target.is_floating_point():
+            continue
+        chosen = random.Random(seed).sample(range(target.numel()), min(3, target.numel()))
+        places = torch.tensor(chosen, device=target.device)
+        target.view(-1)[places] = value
+        yield Planted(tuple(inputs), spec.tensors[index], value, places, target.shape)
+
+
+def magnitudes(spec: OpSpec, dtype: torch.dtype, seed: int) -> Iterator[tuple[str, list[Tensor]]]:
+    """Inputs scaled until products overflow and vanish, as far as the dtype holds the scale."""
+    scales = [1e-4, 1e4] if dtype is torch.float16 else [1e-6, 1e-3, 1e3, 1e6]
+    for scale in scales:
+        drawn = draw(spec, *small_shape(spec), dtype, seed)
+        yield f"{scale:g}", [t * scale if t.is_floating_point() else t for t in drawn]
+
+
+def gradient_subsets(spec: OpSpec) -> list[tuple[str, ...]]:
+    """Which inputs may want a gradient: every subset, none included, of a few inputs."""
+    names = spec.differentiable
+    if len(names) > MOST_SUBSETS_OF:
+        return [(), *((name,) for name in names), names]
+    sizes = range(len(names) + 1)
+    return [subset for size in sizes for subset in itertools.combinations(names, size)]
+
+
+def broadcast_scalar(gradient: Tensor) -> Tensor:
+    """One element seen everywhere with stride 0, what `y.sum().backward()` sends back."""
+    return gradient.reshape(-1)[:1].expand(gradient.numel()).view(gradient.shape)

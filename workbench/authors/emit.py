@@ -288,10 +288,13 @@ def zero_outside(value: Value, lanes: str) -> bool:
     return False
 
 
+_STAYS_FINITE = frozenset(
+    "constant add sub mul neg square relu broadcast to_float sigmoid tanh erf".split()
+)
+
+
 def _finite_outside(value: Value, lanes: str) -> bool:
     """Whether a value is surely finite past the end: made of zeros loaded there, and constants."""
     if value.op == "input":
         return zero_outside(value, lanes)
-    finite = ("constant", "add", "sub", "mul", "neg", "square", "relu", "broadcast", "to_float")
-    finite += ("sigmoid", "tanh", "erf")
-    return value.op in finite and all(_finite_outside(arg, lanes) for arg in value.args)
+    return value.op in _STAYS_FINITE and all(_finite_outside(arg, lanes) for arg in value.args)

@@ -42,14 +42,17 @@ class Lowering:
         return not isinstance(node.meta.get("val"), torch.SymInt | torch.SymFloat | int | float)
 
     def bind_input(self, node: fx.Node, name: str) -> None:
-        dtype = node.meta["val"].dtype
-        kind_of_dtype = (
-            "float" if dtype.is_floating_point else "bool" if dtype == torch.bool else "int"
-        )
+        """Say that a placeholder is the op's input of that name."""
         self.values[node] = Value(
-            "input", self.kind(node), dtype=kind_of_dtype, name=name, source=node.name
+            "input", self.kind(node), dtype=self.dtype(node), name=name, source=node.name
         )
         self.inputs.append(self.values[node])
+
+    @staticmethod
+    def dtype(node: fx.Node) -> str:
+        """What a node's tensor holds: float, bool or int."""
+        dtype = node.meta["val"].dtype
+        return "float" if dtype.is_floating_point else "bool" if dtype == torch.bool else "int"
 
     def result(self, node: fx.Node) -> Value:
         """A node's value, marked as repeated where its tensor is larger than what varies."""

@@ -19,7 +19,19 @@ from workbench.trace import Trace, trace
 
 # Steps that lose too much in 16 bits: long sums, and functions that amplify a relative error.
 PRECISE = frozenset(
-    {"row_sum", "batch_sum", "exp", "expm1", "log", "log1p", "rsqrt", "sqrt", "pow", "div"}
+    {
+        "row_sum",
+        "batch_sum",
+        "exp",
+        "expm1",
+        "log",
+        "log1p",
+        "rsqrt",
+        "sqrt",
+        "pow",
+        "div",
+        "sigmoid",
+    }
 )
 
 
@@ -28,10 +40,13 @@ class _Frozen(BaseModel):
 
 
 class TensorInfo(_Frozen):
-    """A tensor argument: how it spreads over (rows, cols), and whether it has a gradient."""
+    """A tensor argument: how it spreads over (rows, cols), and whether it has a gradient.
+
+    `kind` is element, row, column or scalar; other for a tensor that is none of these.
+    """
 
     name: str
-    kind: Kind
+    kind: str
     dtype: str
     differentiable: bool
 
@@ -184,12 +199,10 @@ def _tensor_infos(traced: Trace) -> Iterator[TensorInfo]:
     lowering = Lowering(traced, "forward")
     nodes = [n for n in traced.forward.nodes if n.op == "placeholder" and aten.is_tensor(n)]
     for name, node in zip(traced.tensors, nodes, strict=True):
-        lowering.bind_input(node, name)
-        value = lowering.values[node]
         yield TensorInfo(
             name=public(name),
-            kind=value.kind,
-            dtype=value.dtype,
+            kind=str(lowering.kind(node)) if lowering.fits(node) else "other",
+            dtype=lowering.dtype(node),
             differentiable=name in traced.differentiable,
         )
 

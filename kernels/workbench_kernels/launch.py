@@ -65,7 +65,8 @@ def row_tile(n_cols: int, *, loop: bool = False) -> Tile:
     block_rows = max(1, min(128, (4096 if loop else 1024) // block_cols))
     elements = block_rows * block_cols
     per_thread = 16 if loop or elements <= 4096 else 32
-    num_warps = min(16, max(1, elements // (32 * per_thread)))
+    most = 16 if elements <= WIDEST_ROW else 32
+    num_warps = min(most, max(1, elements // (32 * per_thread)))
     return Tile(block_rows, block_cols, num_warps)
 
 

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from workbench_kernels.launch import device_of
+from workbench_kernels.launch import device_of, interpreted
 
 
 @triton.jit
@@ -36,7 +36,7 @@ def add_parts(parts: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tens
     n_parts, n_cols = parts.shape
     out = parts.new_empty(shape, dtype=dtype)
     # Narrow blocks fill a GPU; the interpreter pays for every program.
-    block_cols = min(32 if parts.is_cuda else 2048, triton.next_power_of_2(n_cols))
+    block_cols = min(2048 if interpreted() else 32, triton.next_power_of_2(n_cols))
     with device_of(parts):
         _add_parts[(triton.cdiv(n_cols, block_cols),)](
             out, parts, n_parts, n_cols, BLOCK_PARTS=128, BLOCK_COLS=block_cols

@@ -250,6 +250,12 @@ def plan_op(
     """
     if lowered.backward is None:
         raise AuthorError(f"{op} has no gradient to write a backward kernel for")
+    for value in lowered.forward.inputs:
+        if value.dtype == "int":
+            raise AuthorError(
+                f"{public(value.name)} holds integers, which no template loads",
+                hint="the draft author takes floating tensors and boolean masks",
+            )
     forward = plan(lowered.forward, parameters, lowered.saved)
     backward = plan(lowered.backward, parameters)
     inputs = {value.name: value for value in lowered.forward.inputs}

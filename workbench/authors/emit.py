@@ -133,8 +133,8 @@ class Writer:
         args = self.arguments(value)
         if value.op == "constant":
             return scalar(value.expression)
-        if value.op == "div" and value.kind is Kind.ROW:
-            # Once per row it costs nothing, and an error here would be in every element of the row.
+        if value.op == "div" and value.args[0].op == "row_sum":
+            # A mean: once per row it costs nothing, and its error would be in every element.
             return Text(f"numerics.divide({args[0].text}, {args[1].text})")
         if value.op in _INFIX:
             return infix(value, args[0], args[1])

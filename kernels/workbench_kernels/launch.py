@@ -52,9 +52,6 @@ class Tile(NamedTuple):
 
 # Rows wider than this don't fit the registers of a program: they are read in blocks, in passes.
 WIDEST_ROW = 16384
-# Kernels that sum take products rounded: fused into the sum, what should cancel (a·b − a·b) leaves
-# its rounding error behind. It costs nothing where memory is the limit.
-FP_FUSION = False
 
 
 @cache
@@ -78,7 +75,7 @@ def wide_tile(n_cols: int) -> Tile:
 
     Few, large programs: the rows in flight must stay in the L2 cache from one pass to the next.
     """
-    return Tile(1, 8192 if n_cols <= 32768 else 16384, 8)
+    return Tile(1, 8192, 8) if n_cols <= 32768 else Tile(1, 16384, 16)
 
 
 def stages(tile: Tile, loads: int, dtype: torch.dtype) -> int:

@@ -188,7 +188,7 @@ class KernelView:
         loads = sum(t.kind is Kind.ELEMENT for t in self.plan.inputs)
         stages = [f"STAGES=stages(tile, {loads}, {self.anchor}.dtype)"] if self.plan.sums else []
         sizes = ["BLOCK_ROWS=tile.block_rows", "BLOCK_COLS=tile.block_cols"]
-        return [*sizes, *stages, "num_warps=tile.num_warps", "enable_fp_fusion=FP_FUSION"]
+        return [*sizes, *stages, "num_warps=tile.num_warps"]
 
     @property
     def grid(self) -> str:
@@ -272,7 +272,6 @@ class OpView:
     def launch_imports(self) -> list[str]:
         structures = {kernel.plan.structure for kernel in self.kernels}
         needed = {
-            "FP_FUSION": True,
             "column_tile": structures - {"row"},
             "WIDEST_ROW": self.has_wide,
             "device_of": True,

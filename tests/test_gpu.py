@@ -110,7 +110,7 @@ SHARES = [
     pytest.param(
         *("softmax", 4096, 65536, 0.80, None),
         marks=pytest.mark.xfail(
-            reason="0.76 on an H200: a row this wide is read twice, the second time from the L2 cache"
+            reason="0.76 on an H200: a row this wide is read twice, then from the L2 cache"
         ),
     ),
 ]

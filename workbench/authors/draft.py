@@ -15,7 +15,7 @@ from workbench.authors.plan import OpPlan, plan_op
 from workbench.authors.surface import Surface
 from workbench.authors.view import OpView, unpacked
 from workbench.errors import AuthorError, TemplateError
-from workbench.graph import Kind, safe
+from workbench.graph import safe
 from workbench.lower import Lowered, lower
 from workbench.profile import Profile
 from workbench.reference import Reference
@@ -77,12 +77,7 @@ class DraftAuthor:
         assert lowered.backward is not None
         summary = reference.formula or f"as {reference.symbol} in its spec."
         structures = {plan.forward.structure, plan.backward.structure}
-        user = Surface(
-            plan=plan,
-            summary=summary,
-            by_rows=structures != {"flat"},
-            default_shapes=all(t.kind is Kind.ELEMENT for t in plan.tensors),
-        )
+        user = Surface(plan=plan, by_rows=structures != {"flat"})
         needed = ["import torch", "from torch import Tensor"] if not reference.inputs_source else []
         imports = ("from __future__ import annotations", *reference.imports, *needed)
         return {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from workbench.authors.plan import OpPlan, Tensor
-from workbench.authors.view import call
+from workbench.authors.view import call, shape
 from workbench.graph import Kind, public
+from workbench_kernels.nn import module_name
 
 _SHAPES = {
     Kind.ELEMENT: ("any shape", "the same shape"),
@@ -24,13 +25,11 @@ class Surface:
     """The functional form and the module: signatures, checks and docstrings."""
 
     plan: OpPlan
-    summary: str
     by_rows: bool  # something is reduced along rows, or repeated over them: a width is needed
-    default_shapes: bool  # every input has the full shape
 
     @property
     def module_name(self) -> str:
-        return "".join(part[:1].upper() + part[1:] for part in self.plan.op.split("_"))
+        return module_name(self.plan.op)
 
     @property
     def floats(self) -> list[Tensor]:
@@ -108,18 +107,8 @@ class Surface:
             lines.append(f'check_width("{op}", "{like}", {like})')
         others = [t for t in self.plan.tensors if t.public != like]
         return lines + [
-            f'check_shape("{op}", "{t.public}", {t.public}, {self._shape(t)})' for t in others
+            f'check_shape("{op}", "{t.public}", {t.public}, {shape(t, like)})' for t in others
         ]
-
-    def _shape(self, t: Tensor) -> str:
-        like = self._like
-        if t.kind is Kind.ELEMENT:
-            return f"{like}.shape"
-        if t.kind is Kind.ROW:
-            return f"(*{like}.shape[:-1], 1)" if t.rank == 2 else f"{like}.shape[:-1]"
-        if t.kind is Kind.COLUMN:
-            return f"(1, {like}.shape[-1])" if t.rank == 2 else f"{like}.shape[-1:]"
-        return ("()", "(1,)", "(1, 1)")[t.rank]
 
     @property
     def check_imports(self) -> list[str]:

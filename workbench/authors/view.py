@@ -25,6 +25,8 @@ def unpacked(names: Iterable[str]) -> str:
 
 def shape(tensor: Tensor, anchor: str) -> str:
     """The shape of a tensor beside a full-size one."""
+    if tensor.kind is Kind.ELEMENT:
+        return f"{anchor}.shape"
     if tensor.kind is Kind.ROW:
         return f"(*{anchor}.shape[:-1], 1)" if tensor.rank == 2 else f"{anchor}.shape[:-1]"
     if tensor.kind is Kind.COLUMN:

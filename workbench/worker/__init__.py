@@ -1,0 +1,1 @@
+"""What runs beside a candidate, in the sandbox. It needs nothing else of `workbench`."""

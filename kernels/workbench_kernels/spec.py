@@ -37,8 +37,8 @@ class OpSpec:
 
     `inputs` draws with the global generator on the default device; floating tensors come in the
     default dtype. `tensors` names the reference's tensor arguments in order, `differentiable` those
-    that have a gradient. `shapes` are the (rows, cols) every check covers; `sweep` those a
-    benchmark times.
+    that have a gradient, `mutates` those the op may overwrite. `shapes` are the (rows, cols) every
+    check covers; `sweep` those a benchmark times.
     """
 
     name: str
@@ -47,6 +47,7 @@ class OpSpec:
     inputs: Callable[[int, int], tuple[Tensor, ...]]
     tensors: tuple[str, ...]
     differentiable: tuple[str, ...]
+    mutates: tuple[str, ...] = ()
     parameters: Mapping[str, float] = field(default_factory=dict)
     forward: Traffic
     backward: Traffic

@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from workbench_kernels.bound import compare
-from workbench_kernels.op import NAMESPACE
 from workbench_kernels.spec import OpSpec
 from workbench_kernels.truth import expect, run
 
 Function = Callable[..., Any]
+# Namespaces of PyTorch's own ops.
+BUILTIN = ("aten", "prims", "prim")
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,40 @@ def check_layout(spec: OpSpec, function: Function, layout: str, seed: int = 0) -
         check(spec, function, inputs, seed=seed, layout=put)
 
 
+def check_sizes(spec: OpSpec, function: Function) -> None:
+    """Assert that a tensor of another size than the rest is refused where the reference can't take
+    it, and served rightly or refused where it can.
+
+    Raises:
+        AssertionError: names the tensor.
+    """
+    rows, cols = small_shape(spec)
+    others = draw(spec, rows + 1, cols + 1, spec.dtypes[0])
+    for index, other in enumerate(others):
+        inputs = list(draw(spec, rows, cols, spec.dtypes[0]))
+        if len(inputs) > 1 and inputs[index].shape != other.shape:
+            inputs[index] = other
+            if not _refuses(function, inputs):
+                _check_served(spec, function, inputs, spec.tensors[index])
+
+
+def _refuses(function: Function, inputs: Sequence[Tensor]) -> bool:
+    try:
+        function(*inputs)
+    except (TypeError, ValueError):
+        return True
+    return False
+
+
+def _check_served(spec: OpSpec, function: Function, inputs: Sequence[Tensor], name: str) -> None:
+    try:
+        spec.reference(*inputs)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        what = f"{spec.name}: {name} of another size is served, the reference refuses it"
+        raise AssertionError(what) from error
+    check(spec, function, inputs)
+
+
 def check_torch_op(spec: OpSpec, function: Function) -> None:
     """Assert that the op is a sound torch op both ways, and a single node to `torch.compile`.
 
@@ -113,13 +148,23 @@ def check_torch_op(spec: OpSpec, function: Function) -> None:
 
 
 def check_registration(spec: OpSpec, function: Function) -> None:
-    """`torch.library.opcheck` on every op of this library that one forward and backward calls."""
+    """`torch.library.opcheck` on every registered op that one forward and backward calls."""
     inputs = draw(spec, *small_shape(spec), spec.dtypes[0])
     upstream = expect(spec, inputs).upstream
-    with _LibraryCalls() as recorder:
-        run(spec, function, inputs, upstream)
+    check_ops(spec.name, lambda: run(spec, function, inputs, upstream))
+
+
+def check_ops(name: str, call: Callable[[], object]) -> None:
+    """`torch.library.opcheck` on every op that is not PyTorch's own and that `call` calls.
+
+    Raises:
+        Exception: whatever opcheck finds wrong.
+        AssertionError: there is no such op.
+    """
+    with _RegisteredCalls() as recorder:
+        call()
     if not recorder.calls:
-        raise AssertionError(f"{spec.name}: no op of {NAMESPACE} was called")
+        raise AssertionError(f"{name}: no registered op was called")
     for op, args, kwargs in recorder.calls:
         torch.library.opcheck(op, args, kwargs)
 
@@ -136,8 +181,8 @@ def check_compiles(spec: OpSpec, function: Function) -> None:
             raise AssertionError(f"{spec.name}: {name} changes under torch.compile")
 
 
-class _LibraryCalls(TorchDispatchMode):
-    """Records the first call of each of this library's ops, with arguments fit to call it again."""
+class _RegisteredCalls(TorchDispatchMode):
+    """Records the first call of each op but PyTorch's own, with arguments fit to call it again."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -145,7 +190,7 @@ class _LibraryCalls(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func.namespace == NAMESPACE and all(func is not op for op, _, _ in self.calls):
+        if func.namespace not in BUILTIN and all(func is not op for op, _, _ in self.calls):
             # A backward op has no derivative of its own to check.
             last = func._opname.endswith("_backward")
             leaves = (

@@ -36,7 +36,7 @@ class Expected:
     eager: dict[str, Tensor]
     truth: dict[str, Tensor]
     upstream: tuple[Tensor | None, ...]
-    round_again: Callable[[], dict[str, Tensor]] = field(repr=False)
+    find_worst: Callable[[], dict[str, Tensor]] = field(repr=False)
 
     @cached_property
     def error(self) -> dict[str, Tensor]:
@@ -48,11 +48,7 @@ class Expected:
         """How far it might be. Its error is partly luck, most so where few values are summed up or
         nearly cancel, so this is the worst of several runs, each rounding every step at random.
         """
-        worst = self.error
-        for _ in range(ROUNDINGS):
-            again = _distance(self.round_again(), self.truth)
-            worst = {name: error.maximum(again[name]) for name, error in worst.items()}
-        return worst
+        return self.find_worst()
 
 
 def call(
@@ -120,11 +116,15 @@ def expect(
         truth = evaluate(doubles, sent)
     chance = torch.Generator(device=inputs[0].device).manual_seed(seed)
 
-    def round_again() -> dict[str, Tensor]:
-        with _RoundAtRandom(_dtype(pristine), chance):
-            return evaluate(doubles, sent)
+    def find_worst() -> dict[str, Tensor]:
+        worst = _distance(eager, truth)
+        for _ in range(ROUNDINGS):
+            with _RoundAtRandom(_dtype(pristine), chance):
+                again = _distance(evaluate(doubles, sent), truth)
+            worst = {name: error.maximum(again[name]) for name, error in worst.items()}
+        return worst
 
-    return Expected(eager, truth, upstream, round_again)
+    return Expected(eager, truth, upstream, find_worst)
 
 
 def _evaluate(

@@ -30,13 +30,14 @@ def enable() -> None:
         RuntimeError: TRITON_INTERPRET=1 was not set when Triton was imported; a self-test failed.
     """
     _check_environment()
-    from workbench.interpreter import bfloat16, language, libdevice, reductions
+    from workbench.interpreter import autotune, bfloat16, language, libdevice, reductions
 
     _check_version()
     language.install()
     bfloat16.install()
     reductions.install()
     libdevice.install()
+    autotune.install()
     self_test()
 
 

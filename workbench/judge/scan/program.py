@@ -1,0 +1,456 @@
+"""What every expression of a candidate's files may stand for, found without running them.
+
+Names are followed through assignments, calls, containers and from file to file, regardless of the
+order of statements, until nothing new is found.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Sequence
+
+from workbench.judge.scan import results, tensors
+from workbench.judge.scan.names import LIBRARY, REEXPORTED
+from workbench.judge.scan.scopes import CONTEXTS, MUTABLE, RETURN, Function, Module, Scope
+from workbench.judge.scan.values import (
+    ANY,
+    DATA,
+    NONE,
+    NOTHING,
+    TENSOR,
+    Value,
+    Values,
+    contained,
+    elements,
+    is_tensor,
+    union,
+)
+
+_KERNELS = {"triton.jit"}
+_REGISTER = {f"torch.library.{name}" for name in ("custom_op", "triton_op")}
+CACHES = {f"functools.{name}" for name in ("cache", "lru_cache", "cached_property")}
+_PURE = {
+    f"builtins.{name}"
+    for name in "int float bool str min max len sum abs round tuple frozenset range".split()
+}
+_FACTORIES = {"triton.autotune", "triton.heuristics", "functools.wraps"}
+_SAME = {f"builtins.{name}" for name in ("tuple", "list", "sorted", "reversed", "set", "iter")}
+_DATA = ("builtins.", "math.", "triton.", f"{LIBRARY}.launch.")
+A_TYPE = "a type"  # the state that type(x) gives
+_ROUNDS = 50
+
+
+class Program:
+    """The files of one candidate. `settled` is False where names go round in too many circles."""
+
+    def __init__(self, modules: Sequence[Module]) -> None:
+        self.modules = modules
+        self.cached: set[ast.AST] = set()
+        self.kernels: set[ast.AST] = set()
+        self._named = {module.name: module for module in modules}
+        self._scopes = {n: s for module in modules for n, s in module.scopes.items()}
+        self._inner = {n: s for module in modules for n, s in module.inner.items()}
+        self._context = Scope(ast.Module([], []))
+        self._found: dict[ast.AST, Values] = {}
+        # What is given where nothing is known: first nothing, as it may yet be found.
+        self._unknown = NOTHING
+        self._settle()
+        self._unknown = ANY
+        self._settle()
+        self.settled = not self._changed
+
+    def value(self, node: ast.AST) -> Values:
+        """What an expression may stand for."""
+        if node not in self._found:
+            self._found[node] = NOTHING  # of a cycle within this round
+            self._found[node] = self._evaluate(node)
+        return self._found[node]
+
+    def declares(self, value: Value, name: str) -> bool:
+        """Whether an object's class, or a `ctx`, is given an attribute of this name."""
+        if value.kind == "context":
+            return name in self._context.values
+        return bool({v.kind for v in self._field(value, name)} - {"any"})
+
+    def may_change(self, node: ast.expr) -> bool:
+        """Whether what an expression makes can be changed, or changes by being used."""
+        for part in ast.walk(node):
+            if isinstance(part, ast.Call):
+                made = self.value(part.func)
+                if not made or not all(v.kind == "name" and _is_pure(v.name) for v in made):
+                    return True
+            elif isinstance(part, (*MUTABLE, ast.GeneratorExp)):
+                return True
+        return False
+
+    def _settle(self) -> None:
+        tops = [module.top for module in self.modules]
+        self._changed = True
+        for _ in range(_ROUNDS):
+            if not self._changed:
+                return
+            self._changed, self._found = False, {}
+            for scope in [*tops, *self._inner.values()]:
+                for name, thunks in scope.bindings.items():
+                    self._add(scope, name, union(thunk(self) for thunk in thunks))
+            for module in self.modules:
+                for base, attribute, thunk in module.fields:
+                    self._set_field(self.value(base), attribute, thunk(self))
+                for call in module.calls:
+                    self.value(call)
+        self._found = {}
+
+    def _add(self, scope: Scope, name: str, values: Values) -> None:
+        known = scope.values.get(name, NOTHING)
+        if not values <= known:
+            scope.values[name] = known | values
+            self._changed = True
+
+    def _set_field(self, bases: Values, name: str, values: Values) -> None:
+        for base in bases:
+            if base.kind == "context":
+                self._add(self._context, name, values)
+            elif base.kind in ("object", "class") and base.node in self._inner:
+                self._add(self._inner[base.node], name, values)
+
+    # ---- expressions
+
+    def _evaluate(self, node: ast.AST) -> Values:
+        match node:
+            case ast.Constant(value):
+                return NONE if value is None else DATA
+            case ast.JoinedStr() | ast.Slice() | ast.FormattedValue():
+                return DATA
+            case ast.Name(name):
+                return self._lookup(name, self._scopes[node])
+            case ast.Attribute(base, attribute):
+                return union(self.attribute(value, attribute) for value in self.value(base))
+            case ast.Subscript(base):
+                return elements(self.value(base))
+            case ast.Call():
+                return self._call(node)
+            case ast.Tuple(parts) | ast.List(parts) | ast.Set(parts):
+                return contained(union(map(self._part, parts))) if parts else DATA
+            case ast.Dict(_, parts):
+                return contained(union(map(self.value, parts))) if parts else DATA
+            case ast.ListComp(part) | ast.SetComp(part) | ast.GeneratorExp(part):
+                return contained(self.value(part))
+            case ast.DictComp(_, part):
+                return contained(self.value(part))
+            case ast.IfExp(_, one, other):
+                return self.value(one) | self.value(other)
+            case ast.BoolOp(_, parts):
+                return union(self.value(part) for part in parts)
+            case ast.NamedExpr(_, inner) | ast.Await(inner):
+                return self.value(inner)
+            case ast.Lambda():
+                return frozenset({Value("function", node=node)})
+            case ast.BinOp(left, _, right):
+                return self._arithmetic([left, right])
+            case ast.UnaryOp(operator, operand):
+                return DATA if isinstance(operator, ast.Not) else self._arithmetic([operand])
+            case ast.Compare(left, operators, others):
+                return self._comparison(operators, [left, *others])
+            case _:
+                return ANY
+
+    def _part(self, node: ast.expr) -> Values:
+        if isinstance(node, ast.Starred):
+            return elements(self.value(node.value))
+        return self.value(node)
+
+    def _lookup(self, name: str, scope: Scope) -> Values:
+        owner = scope.owner(name)
+        if owner is None:
+            known = hasattr(builtins, name) or name.startswith("__")
+            return frozenset({Value("name", f"builtins.{name}")}) if known else ANY
+        values = owner.values.get(name, NOTHING)
+        told = name in owner.telling and {v.kind for v in values} <= {"any", "none", "tensor"}
+        return (values - ANY) | TENSOR if told and values else values
+
+    def _arithmetic(self, operands: Sequence[ast.expr]) -> Values:
+        values = [self.value(operand) for operand in operands]
+        if any(is_tensor(value) for value in values):
+            return TENSOR
+        if not all(values):
+            return self._unknown
+        joined = union(values)
+        return joined if all(v.depth or v.kind in ("data", "none") for v in joined) else ANY
+
+    def _comparison(self, operators: Sequence[ast.cmpop], operands: Sequence[ast.expr]) -> Values:
+        if all(isinstance(operator, (ast.Is, ast.IsNot)) for operator in operators):
+            return DATA
+        values = [self.value(operand) for operand in operands]
+        if any(is_tensor(value) for value in values):
+            return TENSOR
+        return DATA if all(values) else self._unknown
+
+    # ---- attributes
+
+    def attribute(self, base: Value, name: str) -> Values:
+        """What an attribute of a value may be."""
+        if base.depth:
+            return results.of_container(base, name)
+        match base.kind:
+            case "name":
+                return self._member(base.name, name)
+            case "tensor":
+                return results.of_tensor(name)
+            case "any" if name in tensors.TELLING:
+                return results.of_tensor(name)
+            case "object" | "class":
+                return self._field(base, name)
+            case "context" if name == "saved_tensors":
+                return contained(TENSOR)
+            case "context" if name == "needs_input_grad":
+                return DATA
+            case "context":
+                return self._context.values.get(name, self._unknown)
+            case "op" if name == "default":
+                return frozenset({base})
+            case "state":
+                return frozenset({base})
+            case "data":
+                return DATA
+            case "none":
+                return NOTHING
+            case _:
+                return ANY
+
+    def _member(self, origin: str, name: str) -> Values:
+        """An attribute of something imported: of our own files what it is bound to there."""
+        module = self._named.get(origin)
+        if module and name in module.top.bindings:
+            return module.top.values.get(name, NOTHING)
+        if origin.startswith(f"{LIBRARY}.") and name in REEXPORTED:
+            return frozenset({Value("name", REEXPORTED[name])})
+        if origin.count(".") > 12:
+            return ANY
+        return frozenset({Value("name", f"{origin}.{name}")})
+
+    def _field(self, base: Value, name: str) -> Values:
+        if base.node not in self._inner:
+            return ANY
+        scope = self._inner[base.node]
+        if name == "apply" and (forward := scope.values.get("forward")):
+            return frozenset(Value("op", node=v.node) for v in forward if v.kind == "function")
+        if name in scope.values:
+            own = scope.values[name]
+            if base.kind == "object" and self._is_property(own):
+                return union(self.returned(v.node) for v in own if v.node)
+            return own
+        parents = base.node.bases if isinstance(base.node, ast.ClassDef) else []
+        inherited = {v for parent in parents for v in self.value(parent) if v.kind == "class"}
+        return (
+            union(self._field(v, name) for v in inherited if v.node is not base.node)
+            or self._unknown
+        )
+
+    def _is_property(self, values: Values) -> bool:
+        decorators = [d for v in values for d in getattr(v.node, "decorator_list", [])]
+        kinds = {v.name for decorator in decorators for v in self.value(decorator)}
+        return bool(kinds & {"builtins.property", "functools.cached_property"})
+
+    # ---- calls
+
+    def _call(self, node: ast.Call) -> Values:
+        arguments = [self._part(argument) for argument in node.args]
+        for keyword in node.keywords:
+            self.value(keyword.value)
+        return union(self._result(f, node, arguments) for f in self.value(node.func))
+
+    def _result(self, function: Value, node: ast.Call, arguments: list[Values]) -> Values:
+        first = arguments[0] if arguments else NOTHING
+        if function.depth:
+            return elements(frozenset({function}))
+        match function.kind:
+            case "name":
+                return self._result_of_name(function.name, node, arguments)
+            case "function":
+                self._pass(function.node, node, isinstance(node.func, ast.Attribute))
+                kept = {Value("state", getattr(function.node, "name", "a function"))}
+                return self.returned(function.node) | (
+                    kept if function.node in self.cached else NOTHING
+                )
+            case "op":
+                return self.returned(function.node)
+            case "class":
+                self._construct(function, node)
+                return frozenset({Value("object", function.name, function.node)})
+            case "object":
+                return self._call_object(function, node)
+            case "method":
+                return results.of_method(function.name)
+            case "decorator":
+                return self._decorate(function.name, first)
+            case "launch" | "none":
+                return NONE
+            case "state":
+                return frozenset({function})
+            case _:
+                return ANY
+
+    def _result_of_name(self, name: str, node: ast.Call, arguments: list[Values]) -> Values:
+        first = arguments[0] if arguments else NOTHING
+        if name == "builtins.getattr" and len(node.args) > 1:
+            literal = node.args[1]
+            if isinstance(literal, ast.Constant) and isinstance(literal.value, str):
+                found = union(self.attribute(value, literal.value) for value in first)
+                return union([found, *arguments[2:3]])
+            return ANY
+        if name == "builtins.type":
+            return ANY | {Value("state", A_TYPE)}
+        if name == "builtins.super":
+            return self._super(node)
+        if name in _SAME:
+            known = bool(first) or not node.args
+            return frozenset(v for v in first if v.depth) or (DATA if known else self._unknown)
+        if name in ("builtins.zip", "builtins.enumerate"):
+            return contained(contained(union(elements(a) for a in arguments)) | DATA)
+        if name in ("builtins.next", "builtins.max", "builtins.min", "builtins.filter"):
+            return elements(union(arguments)) or self._unknown
+        if name == "functools.partial":
+            for value in first:
+                if value.kind == "function":
+                    self._pass(value.node, node, False, skip=1)
+            return first
+        if name in ("torch.library.wrap_triton", "dataclasses.replace"):
+            return first
+        if name == "typing.cast" and node.args:
+            return self.annotation(node.args[0])
+        if name in _FACTORIES:
+            return frozenset({Value("decorator", name)})
+        if name in _KERNELS | CACHES | _REGISTER:
+            return self._decorate_or_factory(name, arguments)
+        if name == f"{LIBRARY}.op.define":
+            return self._op(arguments[1] if len(arguments) > 1 else NOTHING)
+        if name == "torch.library.Library":
+            return frozenset({Value("library")})
+        if name in (f"{LIBRARY}.op.spread", "torch.broadcast_tensors"):
+            return contained(TENSOR)
+        if name == f"{LIBRARY}.partials.add_parts" or name.startswith("torch.nn.Param"):
+            return TENSOR
+        if name.startswith("torch."):
+            return results.of_torch(name)
+        return DATA if name.startswith(_DATA) else ANY
+
+    def _call_object(self, value: Value, node: ast.Call) -> Values:
+        names = ("forward", "__call__")
+        methods = [v.node for n in names for v in self._field(value, n) if v.kind == "function"]
+        for method in methods:
+            self._pass(method, node, True)
+        return union(map(self.returned, methods)) or self._unknown
+
+    def _super(self, node: ast.Call) -> Values:
+        """What the class around inherits from, as an object."""
+        for scope in self._scopes[node].chain():
+            if isinstance(scope.node, ast.ClassDef):
+                return union(
+                    frozenset({Value("object", v.name, v.node)} if v.kind == "class" else DATA)
+                    for base in scope.node.bases
+                    for v in self.value(base)
+                )
+        return ANY
+
+    def _op(self, implementations: Values) -> Values:
+        nodes = {value.node for value in implementations if value.kind == "function"}
+        if not implementations:
+            return NOTHING
+        return frozenset(Value("op", node=node) for node in nodes or {None})
+
+    def _construct(self, made: Value, node: ast.Call) -> None:
+        for method in self._field(made, "__init__") if made.node in self._inner else NOTHING:
+            if method.kind == "function":
+                self._pass(method.node, node, True)
+
+    def returned(self, node: ast.AST | None) -> Values:
+        """What a function may return."""
+        if node not in self._inner:
+            return ANY
+        declared = getattr(node, "returns", None)
+        told = self.annotation(declared) if declared else ANY
+        found = self._inner[node].values.get(RETURN, NOTHING)
+        kept = frozenset(v for v in found if v.kind in ("state", "kernel", "name", "function"))
+        return told | kept if ANY.isdisjoint(told) else found or self._unknown
+
+    def _pass(self, node: ast.AST | None, call: ast.Call, bound: bool, skip: int = 0) -> None:
+        """Bind a function's parameters to what a call gives."""
+        if node not in self._inner or not isinstance(node, Function):
+            return
+        scope = self._inner[node]
+        names = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
+        own = names[:1] if any(v.kind in ("object", "class") for v in self._first(node)) else []
+        names = names[len(own) if bound else 0 :]
+        hints = {a.arg: a for a in ast.walk(node.args) if isinstance(a, ast.arg)}
+        for number, argument in enumerate(call.args[skip:]):
+            several = isinstance(argument, ast.Starred)
+            for name in names[number : None if several else number + 1]:
+                self._give(scope, hints[name], self._part(argument), argument)
+        for keyword in call.keywords:
+            if keyword.arg in hints:
+                self._give(scope, hints[keyword.arg], self.value(keyword.value), keyword.value)
+
+    def _give(self, scope: Scope, parameter: ast.arg, values: Values, given: ast.expr) -> None:
+        if parameter.arg in CONTEXTS:
+            return
+        if parameter.annotation:
+            telling = ("state", "kernel", "name", "function", "library")
+            values = frozenset(v for v in values if v.kind in telling)
+        at_top = isinstance(self._scopes[given].node, (ast.Module, ast.ClassDef))
+        if at_top and isinstance(given, MUTABLE):
+            values |= {Value("state", parameter.arg)}
+        self._add(scope, parameter.arg, values)
+
+    def _first(self, node: Function) -> Values:
+        names = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
+        return self._inner[node].values.get(names[0], NOTHING) if names else NOTHING
+
+    # ---- decorators
+
+    def decorated(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Values:
+        """What the name of a function stands for."""
+        values: Values = frozenset({Value("function", node.name, node)})
+        for decorator in reversed(node.decorator_list):
+            if not (found := self.value(decorator) or self._unknown):
+                return NOTHING
+            for value in found:
+                if value.kind in ("name", "decorator"):
+                    values = self._decorate(value.name, values)
+                elif value.kind == "function":
+                    values |= self.returned(value.node)
+        return values
+
+    def _decorate_or_factory(self, name: str, arguments: list[Values]) -> Values:
+        given = arguments[1:2] if name in _REGISTER else arguments[:1]
+        if any(v.kind in ("function", "kernel", "op") for values in given for v in values):
+            return self._decorate(name, given[0])
+        return frozenset({Value("decorator", name)})
+
+    def _decorate(self, name: str, values: Values) -> Values:
+        nodes = {value.node for value in values if value.kind == "function" and value.node}
+        if name in _KERNELS:
+            self.kernels |= nodes
+            return frozenset(Value("kernel", node=node) for node in nodes) or values
+        if name in _REGISTER:
+            return self._op(values)
+        if name in CACHES:
+            self.cached |= nodes
+        if name == "contextlib.contextmanager":
+            return ANY
+        return values
+
+    # ---- annotations
+
+    def annotated(self, argument: ast.arg) -> Values:
+        """What a parameter's annotation says of it."""
+        return self.annotation(argument.annotation) if argument.annotation else ANY
+
+    def annotation(self, node: ast.expr) -> Values:
+        """What is annotated so; anything where it doesn't say."""
+        return results.annotation(node, self.value)
+
+
+def _is_pure(name: str) -> bool:
+    """Whether a function gives what can't be changed."""
+    return name in _PURE or name.startswith(("math.", "triton.", "typing.", f"{LIBRARY}.launch."))

@@ -1,0 +1,208 @@
+"""Rules on memory: nothing an op computed is kept for the next call, nothing of others changed."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from workbench.judge.scan.finding import Finding, shown
+from workbench.judge.scan.program import A_TYPE
+from workbench.judge.scan.scopes import Function, Scope
+from workbench.judge.scan.tensors import WRITES
+from workbench.judge.scan.values import Value
+from workbench.judge.scan.view import View
+
+_CHANGES = frozenset(
+    """append appendleft add update setdefault pop popitem popleft clear extend extendleft insert
+    remove discard move_to_end sort reverse rotate subtract send __next__ register_buffer
+    register_parameter register_module add_module""".split()
+)
+_KEEP = "an op keeps nothing from one call to the next; pass it as an argument"
+_PLAIN = {
+    *("builtins.int builtins.bool builtins.float builtins.str builtins.complex".split()),
+    *("torch.dtype torch.device torch.Size torch.memory_format torch.layout".split()),
+}
+_ITERATORS = {
+    f"builtins.{name}" for name in ("iter", "map", "zip", "filter", "enumerate", "reversed")
+}
+_GROUPS = {"tuple", "frozenset", "Literal", "Optional", "Union", "Tuple"}
+
+
+def changes(view: View) -> Iterator[Finding]:
+    """Assignments and deletions that outlive the call, or change what was imported."""
+    for node in view.all:
+        if isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            yield from _stored(view, node, node.value)
+
+
+def patches(view: View) -> Iterator[Finding]:
+    """Assignments to what was imported."""
+    return (finding for finding in changes(view) if finding.rule == "patch")
+
+
+def mutations(view: View) -> Iterator[Finding]:
+    """Calls of methods that change what outlives the call."""
+    for method in view.nodes(ast.Attribute):
+        if method.attr in _CHANGES | WRITES and not _is_called_at_import(view, method):
+            for why in filter(None, (_lives_on(view, base) for base in _changed(view, method))):
+                yield view.finding(method, "state", f"{shown(method)} changes {why}; {_KEEP}")
+    for added in view.nodes(ast.AugAssign):
+        kinds = {value.kind for value in view.value(added.target)}
+        if isinstance(added.target, ast.Name) and "state" in kinds and not view.at_import(added):
+            yield view.finding(
+                added, "state", f"{shown(added)} changes what outlives the call; {_KEEP}"
+            )
+    for call in view.nodes(ast.Call):
+        if view.at_import(call):
+            continue
+        if "builtins.next" in view.origins(call.func) and call.args:
+            kinds = {value.kind for value in view.value(call.args[0])}
+            if "state" in kinds:
+                yield view.finding(call, "state", f"{shown(call)} counts calls; {_KEEP}")
+
+
+def iterators(view: View) -> Iterator[Finding]:
+    """No iterator at the level of the file: it is further on in every call."""
+    for node in view.module.tree.body:
+        value = getattr(node, "value", None)
+        named = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        if named and value and _is_iterator(view, value):
+            yield view.finding(node, "state", f"{shown(node)} is further on in every call; {_KEEP}")
+
+
+def scopes(view: View) -> Iterator[Finding]:
+    """No `global`, and no `nonlocal` that a call leaves behind."""
+    for node in view.all:
+        if isinstance(node, ast.Global | ast.Nonlocal):
+            yield view.finding(node, "state", f"{shown(node)} outlives the call; {_KEEP}")
+
+
+def caches(view: View) -> Iterator[Finding]:
+    """functools.cache is for functions of plain numbers that return plain numbers."""
+    for node in [*view.functions(), *view.nodes(ast.Lambda)]:
+        if node in view.program.cached and (why := _keeps(view, node)):
+            what = f"the cached {getattr(node, 'name', 'lambda')} {why}"
+            why = f"{what}; cache functions of int, bool and dtype only"
+            yield view.finding(node, "cache", why)
+
+
+def _stored(view: View, node: ast.expr, base: ast.expr) -> Iterator[Finding]:
+    values = view.value(base)
+    others = {value.name for value in values if value.kind == "name" or value.name == A_TYPE}
+    if names := sorted(others):
+        why = f"{shown(node)} changes {names[0]}, which others use; call it as it is"
+        yield view.finding(node, "patch", why)
+    elif any(value.kind in ("kernel", "op", "library") for value in values):
+        yield view.finding(node, "state", f"{shown(node)} is kept on a function; {_KEEP}")
+    elif isinstance(node, ast.Attribute) and view.is_tensor(base):
+        if not view.fills_parameters(node):
+            yield view.finding(node, "state", f"{shown(node)} is kept on a tensor; {_KEEP}")
+    elif not view.at_import(node) and (why := _lives_on(view, base)):
+        yield view.finding(node, "state", f"{shown(node)} changes {why}; {_KEEP}")
+
+
+def _lives_on(view: View, base: ast.expr) -> str:
+    """Where a thing lives that is there for the next call too; empty for a local thing."""
+    for value in view.value(base):
+        if found := _home(value):
+            return found
+    root = base
+    while isinstance(root, (ast.Attribute, ast.Subscript, ast.Call)):
+        root = root.func if isinstance(root, ast.Call) else root.value
+    if not isinstance(root, ast.Name):
+        return ""
+    method, own = view.method(base)
+    if own and root.id == own and not view.is_making(base) and _is_object(view, root):
+        return f"{own}, in {method}"
+    owner = view.scope(base).owner(root.id)
+    if owner and isinstance(owner.node, ast.Module):
+        return f"{root.id}, at the level of the file"
+    return root.id if owner and _is_handed_out(view, base, owner) else ""
+
+
+def _home(value: Value) -> str:
+    if value.kind == "state":
+        return f"{value.name}, which outlives the call"
+    if value.kind in ("function", "class") and not value.depth:
+        return f"the {value.kind} {value.name}"
+    return ""
+
+
+def _is_object(view: View, root: ast.Name) -> bool:
+    return any(value.kind in ("object", "class") for value in view.value(root))
+
+
+def _is_handed_out(view: View, node: ast.AST, owner: Scope) -> bool:
+    """Whether a variable of an outer function is changed by an inner one, which may outlive it."""
+    inner = view.scope(node).function()
+    if not owner.is_function or inner is None or inner is owner:
+        return False
+    for name in view.nodes(ast.Name):
+        around = view.module.parents[name]
+        called = isinstance(around, ast.Call) and around.func is name
+        if not called and any(value.node is inner.node for value in view.value(name)):
+            return True
+    return isinstance(inner.node, ast.Lambda)
+
+
+def _is_called_at_import(view: View, method: ast.Attribute) -> bool:
+    around = view.module.parents[method]
+    return isinstance(around, ast.Call) and around.func is method and view.at_import(method)
+
+
+def _changed(view: View, method: ast.Attribute) -> list[ast.expr]:
+    """What a method that changes something changes: its object, or its first argument."""
+    values = view.value(method)
+    if values and all(value.kind == "function" for value in values):
+        return []  # found where it is defined
+    origins = view.origins(method)
+    if not origins:
+        return [method.value]
+    around = view.module.parents[method]
+    of_builtin = any(origin.startswith("builtins.") for origin in origins)
+    return around.args[:1] if of_builtin and isinstance(around, ast.Call) else []
+
+
+def _is_iterator(view: View, node: ast.expr) -> bool:
+    if isinstance(node, ast.GeneratorExp):
+        return True
+    if not isinstance(node, ast.Call):
+        return False
+    made = [v.node for v in view.value(node.func) if v.kind == "function" and v.node]
+    yields = any(isinstance(part, ast.Yield) for f in made for part in ast.walk(f))
+    return yields or bool(view.origins(node.func) & _ITERATORS)
+
+
+def _keeps(view: View, node: Function) -> str:
+    """What keeps a function from being cached."""
+    own = view.method(node.body[0])[1] if isinstance(node, ast.FunctionDef) else ""
+    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    arguments += [a for a in (node.args.vararg, node.args.kwarg) if a]
+    declared = getattr(node, "returns", None)
+    if own and not (declared and _is_plain_type(view, declared)):
+        return "is a method that is not declared to return plain numbers"
+    for argument in arguments:
+        if argument.arg == own:
+            continue
+        if not argument.annotation or not _is_plain_type(view, argument.annotation):
+            return f"takes {argument.arg}, which is not declared a plain number"
+    returned = view.program.returned(node)
+    if any(value.kind == "tensor" for value in returned):
+        return "returns a tensor, which is then shared by calls"
+    return ""
+
+
+def _is_plain_type(view: View, node: ast.expr) -> bool:
+    match node:
+        case ast.Constant(value):
+            return value is None or value is ... or f"builtins.{value!s}" in _PLAIN
+        case ast.BinOp(left, ast.BitOr(), right):
+            return _is_plain_type(view, left) and _is_plain_type(view, right)
+        case ast.Subscript(base, index):
+            grouped = shown(base).rpartition(".")[2]
+            parts = index.elts if isinstance(index, ast.Tuple) else [index]
+            plain = all(_is_plain_type(view, part) for part in parts)
+            return grouped == "Literal" or (grouped in _GROUPS and plain)
+        case _:
+            classes = [value for value in view.value(node) if value.kind == "class"]
+            return bool(view.origins(node) & _PLAIN) or bool(classes)

@@ -1,34 +1,42 @@
 """The static report: what an op's kernels use when compiled for named GPUs, with no GPU there.
 
 Registers, spills and shared memory equal what such a GPU loads. Nothing is launched and nothing is
-timed. The work is done in a process of its own, `python -m workbench.bench.static ROOT OP`, because
-kernels must be compiled here and are interpreted elsewhere. What imports the library is imported
-late, when `main` has put the right one first on the path.
+timed. The work is done in a jail, because an op is somebody's code, and because kernels must be
+compiled here and are interpreted elsewhere. What imports the op is imported late, when its process
+is confined.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
+import json
+import socket
 import sys
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workbench.bench.architectures import architecture
 from workbench.errors import WorkbenchError
+from workbench.worker import guard
+
+if TYPE_CHECKING:
+    from workbench.judge.jail import Jail
 
 TARGETS = ("sm_80", "sm_90", "sm_100")
 DTYPES = ("bfloat16",)
 TIMEOUT = 300.0
 NO_TIME = "no time was measured"
+_GRACE_SECONDS = 5.0
+_MOST_BYTES = 16 << 20
 
 
 class KernelUsage(BaseModel):
@@ -118,54 +126,66 @@ def static_report(
 
     Raises:
         UsageError: an unknown target.
-        WorkbenchError: the process crashed or took longer than five minutes.
+        WorkbenchError: the process ended without a report, or took longer than five minutes.
     """
+    # Only here: the jailed process has no judge.
+    from workbench.judge import sandbox
+    from workbench.judge.jail import Jail
+    from workbench.judge.stage import prepare
+
     names = [architecture(target).name for target in targets]
-    with tempfile.TemporaryDirectory(prefix="workbench-static-") as folder:
-        output = Path(folder) / "report.json"
-        command = [sys.executable, "-P", "-m", "workbench.bench.static", str(library_root), op]
-        command += ["--targets", ",".join(names), "--dtypes", ",".join(dtypes)]
-        command += ["--output", str(output)]
-        try:
-            process = subprocess.run(
-                command,
-                env=_environment(library_root, Path(folder)),
-                capture_output=True,
-                text=True,
-                timeout=TIMEOUT,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise WorkbenchError(f"compiling {op} took longer than {TIMEOUT:.0f} s") from error
-        if process.returncode or not output.is_file():
-            last = "\n".join((process.stdout + process.stderr).strip().splitlines()[-15:])
-            raise WorkbenchError(f"compiling {op} failed with code {process.returncode}:\n{last}")
-        return StaticReport.model_validate_json(output.read_text())
+    ours, theirs = socket.socketpair()
+    with tempfile.TemporaryDirectory(prefix="workbench-static-") as folder, ours:
+        stage = prepare(library_root, op, Path(folder))
+        settings = {
+            "op": op,
+            "path": [str(stage.suite), str(stage.package)],
+            "targets": names,
+            "dtypes": list(dtypes),
+        }
+        jail = Jail(
+            "workbench.bench.static",
+            [str(theirs.fileno()), json.dumps(settings)],
+            sandbox=sandbox.find(),
+            python_path=[stage.engine, stage.library],
+            read=[stage.suite],
+            pass_fds=[theirs.fileno()],
+            fork=True,
+            deadline=time.monotonic() + TIMEOUT,
+        )
+        with jail:
+            theirs.close()
+            answer = _read(ours)
+            jail.wait(_GRACE_SECONDS)
+        return _report(op, answer, jail)
 
 
-def _environment(library_root: Path, folder: Path) -> dict[str, str]:
-    """That library first on the path, kernels not interpreted, a compile cache of its own."""
-    engine = Path(__file__).resolve().parents[2]
-    paths = [str(library_root.resolve() / "kernels"), str(engine), os.environ.get("PYTHONPATH", "")]
-    inherited = {name: v for name, v in os.environ.items() if name != "TRITON_INTERPRET"}
-    return inherited | {
-        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-        "TRITON_CACHE_DIR": str(folder / "triton"),
-    }
+def _read(end: socket.socket) -> bytes:
+    """What comes until the other end is closed, up to what no report reaches."""
+    with end.makefile("rb") as file:
+        return file.read(_MOST_BYTES)
 
 
-def compile_op(op: str, targets: tuple[str, ...], dtypes: tuple[str, ...]) -> StaticReport:
-    """The report, for the library this process imports; the targets side by side."""
+def _report(op: str, answer: bytes, jail: Jail) -> StaticReport:
+    try:
+        return StaticReport.model_validate_json(answer)
+    except ValidationError as error:
+        how = jail.ending or "ended without a report"
+        last = "\n".join(jail.output.strip().splitlines()[-15:])
+        raise WorkbenchError(f"compiling {op} {how}:\n{last}") from error
+
+
+def compile_op(
+    op: str, path: Sequence[str], targets: tuple[str, ...], dtypes: tuple[str, ...]
+) -> StaticReport:
+    """The report of the op found on `path`, in a jail: the targets side by side, each in a process
+    of its own that is confined before it imports the op.
+    """
     import torch
     import triton
 
-    from workbench.bench import capture
-
-    capture.warm_up(op)
-    # Forked, to share that. Only the main thread has run so far, so nothing is lost in the fork.
-    workers = min(len(targets), os.cpu_count() or 1)
-    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
-        compiled = list(pool.map(partial(_compile_for, op, dtypes), targets))
+    running = [_start(partial(_compile_for, op, path, dtypes, target)) for target in targets]
+    compiled = [_result(process, receiver) for process, receiver in running]
     return StaticReport(
         op=op,
         triton=triton.__version__,
@@ -177,14 +197,41 @@ def compile_op(op: str, targets: tuple[str, ...], dtypes: tuple[str, ...]) -> St
     )
 
 
+def _start(work: Callable[[], object]) -> tuple[BaseProcess, Connection]:
+    """Fork a confined process that does the work; it, and where its result will come from."""
+    context = get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def confined() -> None:
+        guard.confine(fork=True)  # a compiler is a process
+        sender.send(work())
+
+    process = context.Process(target=confined)
+    process.start()
+    sender.close()
+    return process, receiver
+
+
+def _result(process: BaseProcess, receiver: Connection) -> Any:
+    try:
+        return receiver.recv()
+    except EOFError:
+        process.join()
+        # What it raised is printed already; this ends the jailed process.
+        sys.exit(process.exitcode or 1)
+
+
 def _compile_for(
-    op: str, dtypes: tuple[str, ...], target: str
+    op: str, path: Sequence[str], dtypes: tuple[str, ...], target: str
 ) -> tuple[list[KernelUsage], list[str]]:
     """The usages and failures of one target."""
     import torch
 
+    import workbench_kernels
     from workbench.bench import capture, cubin
 
+    workbench_kernels.__path__[:] = path
+    capture.warm_up(op)
     limits = architecture(target)
     captured = capture.capture(op, limits, [getattr(torch, dtype) for dtype in dtypes])
     usages = []
@@ -210,21 +257,12 @@ def _compile_for(
     return usages, [f"{target}: {failure}" for failure in captured.failures]
 
 
-def main() -> None:
-    """Compile one op and write its report as JSON."""
-    parser = argparse.ArgumentParser(prog="workbench.bench.static", description=__doc__)
-    parser.add_argument("root", type=Path, help="the repository that holds the library")
-    parser.add_argument("op")
-    parser.add_argument("--targets", default=",".join(TARGETS))
-    parser.add_argument("--dtypes", default=",".join(DTYPES))
-    parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    sys.path.insert(0, str(arguments.root.resolve() / "kernels"))
-    os.environ.pop("TRITON_INTERPRET", None)
-    targets = tuple(architecture(target).name for target in arguments.targets.split(","))
-    report = compile_op(arguments.op, targets, tuple(arguments.dtypes.split(",")))
-    arguments.output.write_text(report.model_dump_json(indent=1))
+def main(end: socket.socket, settings: dict[str, Any]) -> None:
+    """Compile one op and send its report as JSON."""
+    targets, dtypes = tuple(settings["targets"]), tuple(settings["dtypes"])
+    report = compile_op(settings["op"], settings["path"], targets, dtypes)
+    end.sendall(report.model_dump_json().encode())
 
 
 if __name__ == "__main__":
-    main()
+    main(socket.socket(fileno=int(sys.argv[1])), json.loads(sys.argv[2]))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from workbench.judge.remote import Raised
 from workbench.judge.verdict import Check
 from workbench_kernels.bound import Comparison
 
@@ -49,7 +50,11 @@ class _Tally:
 
 
 def conduct(name: str, trials: Callable[[], Iterable[Trial]]) -> Check:
-    """Run every trial of a check. Nothing a candidate raises gets out of here."""
+    """Run every trial of a check.
+
+    Raises:
+        Ended: the process that was asked is gone.
+    """
     started = time.perf_counter()
     tally = _Tally()
     for trial in _guarded(trials, tally):
@@ -57,9 +62,9 @@ def conduct(name: str, trials: Callable[[], Iterable[Trial]]) -> Check:
             tally.add(trial.label, trial.attempt())
         except Skip as reason:
             tally.skipped.append(f"{trial.label}: {reason}")
-        except BaseException as error:  # a candidate may raise anything, SystemExit included
+        except (Wrong, Raised) as error:
             tally.cases += 1
-            tally.failed.append(f"{trial.label}: {_say(error)}")
+            tally.failed.append(f"{trial.label}: {error}")
     return Check(
         name=name,
         status="failed" if tally.failed else "passed" if tally.cases else "skipped",
@@ -86,8 +91,3 @@ def _message(tally: _Tally) -> str:
     if len(tally.failed) == 1:
         return first
     return f"{len(tally.failed)} of {tally.cases} cases, first {first}"
-
-
-def _say(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:500]
-    return text if isinstance(error, Wrong) else f"{type(error).__name__}: {text}"

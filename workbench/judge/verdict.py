@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, computed_field
 
 OWN_TESTS = "own tests"
+MUTATION = "mutation score"
+Fate = Literal["killed", "survived", "harmless"]
 
 
 class Check(BaseModel):
@@ -29,8 +31,25 @@ class Check(BaseModel):
     seconds: float = 0.0
 
 
+class MutantResult(BaseModel):
+    """What became of a mutant: `killed` by the op's tests (`by` says how), `survived` though it is
+    wrong (`by` says how), or `harmless`: the judge can't tell it from a right op either.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    description: str
+    fate: Fate
+    by: str = ""
+
+
 class Verdict(BaseModel):
-    """Whether an op is right, and all that says so. `files` maps paths to SHA-256 digests."""
+    """Whether an op is right, and all that says so.
+
+    `files` maps the op's paths to SHA-256 digests, `library` those of the shared files it was
+    judged with; `sandbox` says what kept the candidate in.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,17 +57,22 @@ class Verdict(BaseModel):
     seed: int
     device: str = "unknown"
     interpreted: bool = False
+    partial: bool = False
     versions: dict[str, str] = {}
     dtypes: tuple[str, ...] = ()
+    sandbox: str = ""
     files: dict[str, str] = {}
+    library: dict[str, str] = {}
+    mutants: tuple[MutantResult, ...] = ()
     checks: tuple[Check, ...] = ()
     seconds: float = 0.0
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def passed(self) -> bool:
-        """No check failed, and some passed."""
-        return not self.failures and any(check.status == "passed" for check in self.checks)
+        """Every check was made, none failed, and some passed."""
+        some = any(check.status == "passed" for check in self.checks)
+        return some and not self.failures and not self.partial
 
     @property
     def failures(self) -> list[Check]:
@@ -78,9 +102,13 @@ class Verdict(BaseModel):
         """The facts for one line of a report, each counted from the checks."""
         facts = [f"{self.cases} cases", " ".join(self.dtypes), " and ".join(self.errors)]
         if self.errors:
-            worst = math.ceil(100 * max(self.errors.values())) / 100
-            facts.append(f"error <= {worst:g}x (eager's + 2 ulp)")
+            worst = max(self.errors.values())
+            rounded = math.ceil(100 * worst) / 100 if math.isfinite(worst) else worst
+            facts.append(f"error <= {rounded:g}x (eager's + 2 ulp)")
         facts += [f"{check.cases} own tests" for check in self.checks if check.name == OWN_TESTS]
+        if self.mutants:
+            fates = [mutant.fate for mutant in self.mutants if mutant.fate != "harmless"]
+            facts.append(f"{fates.count('killed')} of {len(fates)} mutants noticed")
         facts.append(f"{len(self.failures)} of {len(self.checks)} checks failed")
         if self.interpreted:
             facts.append("interpreter: no GPU involved")

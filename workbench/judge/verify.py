@@ -1,86 +1,99 @@
-"""Judging an op from outside: start the judge and the op's tests, believe what they leave."""
+"""Judging an op: who is asked what, and what becomes of it.
+
+Three processes take part. The judge is this one: it draws the seeds, compares, and holds the
+verdict. The referee runs the op's spec; the worker host runs the candidate and its tests. The last
+two are in sandboxes, see a copy of just the files they need, and answer over a socket.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import platform
 import secrets
-import signal
 import tempfile
 import time
+from collections.abc import Collection
+from importlib.metadata import version
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from workbench.judge import owntests
-from workbench.judge.process import Child
+from workbench.judge import sandbox
+from workbench.judge.scan import scan
+from workbench.judge.stage import LIBRARY, digests, library_digests, op_files, prepare
 from workbench.judge.verdict import Check, Verdict
 
 TIMEOUT_SECONDS = 600.0
+# What may lie in an op's folder beside its files.
+_BESIDE = {"evidence.json", "__pycache__"}
 
 
 def verify(
-    library_root: Path, op: str, *, seed: int | None = None, timeout: float = TIMEOUT_SECONDS
+    library_root: Path,
+    op: str,
+    *,
+    seed: int | None = None,
+    timeout: float = TIMEOUT_SECONDS,
+    only: Collection[str] | None = None,
 ) -> Verdict:
-    """The verdict on the op in `library_root`/kernels, made in a fresh process.
+    """The verdict on the op in `library_root`/kernels.
 
-    `seed` fixes the values drawn; without one they are new ones. Whatever the op does to the
-    processes (hangs, exits, kills them) becomes a failed check of the verdict.
+    `seed` fixes the values drawn; without one they are new ones. Whatever the op does to its
+    process (hangs, exits, kills it) becomes a failed check of the verdict. With `only`, just the
+    checks of these names are made, and the verdict is partial: it can't pass.
+
+    Raises:
+        UsageError: the sandbox asked for is not to be had here.
     """
+    from workbench.judge.examination import Examination, choose_device
+
     seed = secrets.randbits(31) if seed is None else seed
     started = time.monotonic()
-    files = digests(library_root, op)
+    files, library = digests(library_root, op), library_digests(library_root)
+    found = sandbox.find()
+    device, name = choose_device()
+    checks = [_source(library_root, op)]
     with tempfile.TemporaryDirectory(prefix="workbench-judge-") as folder:
-        verdict, own = _run(library_root, op, seed, started + timeout, Path(folder))
-    checks = [*verdict.checks, own, _unchanged(files, digests(library_root, op))]
-    seconds = round(time.monotonic() - started, 1)
-    return verdict.model_copy(update={"files": files, "checks": tuple(checks), "seconds": seconds})
+        stage = prepare(library_root, op, Path(folder))
+        deadline = started + timeout
+        with Examination(stage, found, device, seed, deadline, only) as examination:
+            checks += examination.conduct()
+    checks.append(_unchanged(files, digests(library_root, op)))
+    return Verdict(
+        op=op,
+        seed=seed,
+        device=name,
+        interpreted=device == "cpu",
+        partial=only is not None,
+        versions={"python": platform.python_version()}
+        | {package: version(package) for package in ("torch", "triton")},
+        dtypes=examination.dtypes,
+        sandbox=str(found),
+        files=files,
+        library=library,
+        mutants=tuple(examination.mutants),
+        checks=tuple(c for c in checks if only is None or c.name in only or c.status == "failed"),
+        seconds=round(time.monotonic() - started, 1),
+    )
 
 
-def op_files(op: str) -> list[Path]:
-    """The files an op consists of, relative to the repository's root."""
-    folder = Path("kernels/workbench_kernels") / op
-    names = ("spec.py", "kernel.py", "wrapper.py")
-    return [*(folder / name for name in names), Path(f"tests/kernels/test_{op}.py")]
-
-
-def digests(library_root: Path, op: str) -> dict[str, str]:
-    """SHA-256 of each of the op's files that exist, by path."""
-    return {
-        path.as_posix(): hashlib.sha256((library_root / path).read_bytes()).hexdigest()
-        for path in op_files(op)
-        if (library_root / path).is_file()
-    }
-
-
-def _run(root: Path, op: str, seed: int, deadline: float, folder: Path) -> tuple[Verdict, Check]:
-    output, result = folder / "judge" / "verdict.json", folder / "tests" / "result.xml"
-    for path in (output, result):
-        path.parent.mkdir()
-    test_file = str(root.resolve() / op_files(op)[-1])
-    judging = [str(root.resolve()), op, "--seed", str(seed), "--output", str(output)]
-    judge = Child("workbench.judge", judging, root=root, log=output.with_name("log"))
-    testing = [test_file, str(result)]
-    tests = Child(owntests.__name__, testing, root=root, log=result.with_name("log"))
-    with judge, tests:
-        code, own_code = judge.wait(deadline), tests.wait(deadline)
-    own = owntests.read(result, own_code, tests.last_words())
-    try:
-        return Verdict.model_validate_json(output.read_text()), own
-    except (OSError, ValidationError):
-        ended = _ended(output.with_suffix(".progress"), code, judge.last_words())
-        return Verdict(op=op, seed=seed, checks=(ended,)), own
-
-
-def _ended(progress: Path, code: int | None, last_words: str) -> Check:
-    """The check that fails when the judge's process left no verdict."""
-    during = progress.read_text() if progress.is_file() else "start"
-    if code is None:
-        message = f"no verdict in time; it hung in '{during}'"
-    elif code < 0:
-        message = f"killed by {signal.Signals(-code).name} in '{during}'"
-    else:
-        message = f"exited with {code} in '{during}'"
-    return Check(name="finishes", status="failed", message=f"{message}: {last_words}".rstrip(": "))
+def _source(root: Path, op: str) -> Check:
+    """The check of the files themselves: those an op has, and nothing in them that may not be."""
+    started = time.perf_counter()
+    folder = root / LIBRARY / op
+    present = [path for path in op_files(op) if (root / path).is_file()]
+    problems = [f"{path} is missing" for path in op_files(op) if path not in present]
+    if folder.is_dir():
+        known = {path.name for path in op_files(op)} | _BESIDE
+        strays = [path.name for path in sorted(folder.iterdir()) if path.name not in known]
+        problems += [f"{name} is none of an op's files" for name in strays]
+    problems += [f"{path} is a symbolic link" for path in present if (root / path).is_symlink()]
+    texts = {p.as_posix(): (root / p).read_text("utf-8", "replace") for p in present}
+    problems += [str(finding) for finding in scan(texts, op)]
+    return Check(
+        name="source",
+        status="failed" if problems else "passed",
+        cases=len(present),
+        message="\n".join(problems),
+        seconds=round(time.perf_counter() - started, 3),
+    )
 
 
 def _unchanged(before: dict[str, str], after: dict[str, str]) -> Check:

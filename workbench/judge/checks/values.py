@@ -9,26 +9,26 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from workbench.judge.candidate import Candidate, Layout
-from workbench.judge.cases import (
+from workbench.judge.checks.cases import (
     Planted,
-    broadcast_scalar,
     gradient_subsets,
     magnitudes,
     unseen_shapes,
     with_leading,
     with_special,
 )
+from workbench.judge.op import Op
+from workbench.judge.remote import Raised
 from workbench.judge.trial import Skip, Trial
 from workbench_kernels.bound import Comparison, compare
-from workbench_kernels.testing import LAYOUTS, Case, cases, draw, small_shape
+from workbench_kernels.testing import LAYOUTS, Case, cases, small_shape
 
 
 @dataclass(frozen=True)
 class Values:
     """Each method is one check: it yields its trials. `seed` fixes every value that is drawn."""
 
-    op: Candidate
+    op: Op
     seed: int
 
     def checks(self) -> dict[str, Callable[[], Iterator[Trial]]]:
@@ -93,17 +93,16 @@ class Values:
         """Inputs and upstream gradients strided, sliced, misaligned, expanded."""
         for name, put in LAYOUTS.items():
             for dtype in self.op.spec.dtypes:
-                yield Trial(f"{name}-{_short(dtype)}", partial(self._layout, put, put, dtype))
+                attempt = partial(self._layout, dtype, name, put)
+                yield Trial(f"{name}-{_short(dtype)}", attempt)
 
     def upstream_gradients(self) -> Iterator[Trial]:
         """Plain inputs, but an upstream gradient of stride 0 or transposed."""
         if not self.op.spec.differentiable:
             raise Skip("no input has a gradient")
-        layouts = {"one value everywhere": broadcast_scalar, "transposed": LAYOUTS["transposed"]}
-        for name, put in layouts.items():
+        for name in ("one value everywhere", "transposed"):
             for dtype in self.op.spec.dtypes:
-                attempt = partial(self._layout, _as_is, put, dtype)
-                yield Trial(f"{name}-{_short(dtype)}", attempt)
+                yield Trial(f"{name}-{_short(dtype)}", partial(self._layout, dtype, name))
 
     def subsets(self) -> Iterator[Trial]:
         """Gradients wanted for some inputs and not for others."""
@@ -114,13 +113,13 @@ class Values:
     def special(self) -> Iterator[Trial]:
         """NaN and infinities come out where the reference lets them out."""
         for dtype in self.op.spec.dtypes:
-            for planted in with_special(self.op.spec, dtype, self.seed):
+            for planted in with_special(self.op, dtype, self.seed):
                 yield Trial(f"{planted}-{_short(dtype)}", partial(self._special, planted))
 
     def magnitudes(self) -> Iterator[Trial]:
         """Inputs so large that products overflow, so small that they vanish."""
         for dtype in self.op.spec.dtypes:
-            for label, inputs in magnitudes(self.op.spec, dtype, self.seed):
+            for label, inputs in magnitudes(self.op, dtype, self.seed):
                 attempt = partial(self.op.compare, inputs, seed=self.seed)
                 yield Trial(f"{label}-{_short(dtype)}", attempt)
 
@@ -135,11 +134,14 @@ class Values:
         return [c for c in self._case(case) if c.name.startswith("d")]
 
     def _leading(self, lead: tuple[int, ...], dtype: torch.dtype) -> list[Comparison]:
-        return self.op.compare(with_leading(self.op.spec, lead, dtype, self.seed), seed=self.seed)
+        return self.op.compare(with_leading(self.op, lead, dtype, self.seed), seed=self.seed)
 
-    def _layout(self, put: Layout, put_upstream: Layout, dtype: torch.dtype) -> list[Comparison]:
-        inputs = [put(t) for t in self._draw(*small_shape(self.op.spec), dtype)]
-        return self.op.compare(inputs, seed=self.seed, upstream=put_upstream)
+    def _layout(
+        self, dtype: torch.dtype, layout: str, put: Callable[[Tensor], Tensor] | None = None
+    ) -> list[Comparison]:
+        inputs = self._draw(*small_shape(self.op.spec), dtype)
+        placed = [put(t) for t in inputs] if put else inputs
+        return self.op.compare(placed, seed=self.seed, layout=layout)
 
     def _special(self, planted: Planted) -> list[Comparison]:
         expected = self.op.expect(planted.inputs, seed=self.seed)
@@ -152,21 +154,16 @@ class Values:
         return compare(got, expected)
 
     def _draw(self, rows: int, cols: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        try:
-            return draw(self.op.spec, rows, cols, dtype, self.seed)
-        except (RuntimeError, ValueError, IndexError, ZeroDivisionError) as error:
-            raise Skip(f"the spec has no inputs of this size ({error})") from error
+        return self.op.draw(rows, cols, dtype, self.seed)
 
 
 def _unless_refused(attempt: Callable[[], list[Comparison]]) -> list[Comparison]:
     try:
         return attempt()
-    except ValueError as refusal:
-        raise Skip(f"the op refuses it: {refusal}") from refusal
-
-
-def _as_is(t: Tensor) -> Tensor:
-    return t
+    except Raised as refusal:
+        if "ValueError" not in refusal.kinds:
+            raise
+        raise Skip(f"the op refuses it: {refusal.message}") from refusal
 
 
 def _short(dtype: torch.dtype) -> str:

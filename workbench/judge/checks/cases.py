@@ -1,4 +1,4 @@
-"""Inputs that break kernels. Nothing here imports or calls a candidate."""
+"""Inputs that break kernels."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from workbench.judge.op import Op
 from workbench_kernels.spec import OpSpec
-from workbench_kernels.testing import draw, small_shape
+from workbench_kernels.testing import small_shape
 
 # More inputs than this, and gradients are asked for one by one and all together only.
 MOST_SUBSETS_OF = 4
@@ -20,7 +21,9 @@ SPECIAL = (math.nan, math.inf, -math.inf)
 
 
 def unseen_shapes(spec: OpSpec, seed: int) -> list[tuple[int, int]]:
-    """Sizes the author was not shown: one element, row or column, powers of two and others."""
+    """Sizes the author was not shown: one element, row or column, powers of two and others;
+    and more rows than all programs of a kernel take at once in the interpreter.
+    """
     choose = random.Random(seed)
     cols = choose.sample([2, 3, 16, 17, 64, 65, 127, 255, 256, 511, 1024, 1025, 1537], 3)
     rows = [choose.randint(2, 9) for _ in cols]
@@ -28,16 +31,17 @@ def unseen_shapes(spec: OpSpec, seed: int) -> list[tuple[int, int]]:
         (1, 1),
         (choose.randint(2, 70), 1),
         (1, choose.randint(2, 99)),
+        (choose.randint(4100, 4500), choose.randint(5, 8)),
         *zip(rows, cols, strict=True),
     ]
 
 
 def with_leading(
-    spec: OpSpec, lead: tuple[int, ...], dtype: torch.dtype, seed: int
+    op: Op, lead: tuple[int, ...], dtype: torch.dtype, seed: int
 ) -> tuple[Tensor, ...]:
     """Inputs whose rows are spread over the dimensions `lead`; () is one row, and no dimension."""
-    rows, cols = math.prod(lead), small_shape(spec)[1]
-    drawn = draw(spec, rows, cols, dtype, seed)
+    rows, cols = math.prod(lead), small_shape(op.spec)[1]
+    drawn = op.draw(rows, cols, dtype, seed)
     return tuple(
         t.reshape(*lead, *t.shape[1:]) if t.ndim and t.shape[0] == rows else t for t in drawn
     )
@@ -67,24 +71,24 @@ class Planted:
         return mixed
 
 
-def with_special(spec: OpSpec, dtype: torch.dtype, seed: int) -> Iterator[Planted]:
+def with_special(op: Op, dtype: torch.dtype, seed: int) -> Iterator[Planted]:
     """For each floating input and each of NaN, inf and -inf: inputs with it at three places."""
-    for index, value in itertools.product(range(len(spec.tensors)), SPECIAL):
-        inputs = [t.contiguous() for t in draw(spec, *small_shape(spec), dtype, seed)]
+    for index, value in itertools.product(range(len(op.spec.tensors)), SPECIAL):
+        inputs = [t.contiguous() for t in op.draw(*small_shape(op.spec), dtype, seed)]
         target = inputs[index]
         if not target.is_floating_point():
             continue
         chosen = random.Random(seed).sample(range(target.numel()), min(3, target.numel()))
-        places = torch.tensor(chosen, device=target.device)
+        places = torch.tensor(chosen)
         target.view(-1)[places] = value
-        yield Planted(tuple(inputs), spec.tensors[index], value, places, target.shape)
+        yield Planted(tuple(inputs), op.spec.tensors[index], value, places, target.shape)
 
 
-def magnitudes(spec: OpSpec, dtype: torch.dtype, seed: int) -> Iterator[tuple[str, list[Tensor]]]:
+def magnitudes(op: Op, dtype: torch.dtype, seed: int) -> Iterator[tuple[str, list[Tensor]]]:
     """Inputs scaled until products overflow and vanish, as far as the dtype holds the scale."""
     scales = [1e-4, 1e4] if dtype is torch.float16 else [1e-6, 1e-3, 1e3, 1e6]
     for scale in scales:
-        drawn = draw(spec, *small_shape(spec), dtype, seed)
+        drawn = op.draw(*small_shape(op.spec), dtype, seed)
         yield f"{scale:g}", [t * scale if t.is_floating_point() else t for t in drawn]
 
 
@@ -95,8 +99,3 @@ def gradient_subsets(spec: OpSpec) -> list[tuple[str, ...]]:
         return [(), *((name,) for name in names), names]
     sizes = range(len(names) + 1)
     return [subset for size in sizes for subset in itertools.combinations(names, size)]
-
-
-def broadcast_scalar(gradient: Tensor) -> Tensor:
-    """One element seen everywhere with stride 0, what `y.sum().backward()` sends back."""
-    return gradient.reshape(-1)[:1].expand(gradient.numel()).view(gradient.shape)

@@ -1,0 +1,74 @@
+"""On a GPU: the judge's clock, the share of the op's own kernels, and how long a verdict takes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from court import Court, court
+
+import workbench_kernels
+from workbench.judge import verify
+
+pytestmark = pytest.mark.gpu
+
+FIXTURES = Path(__file__).parent / "fixtures"
+LIBRARY = Path(str(workbench_kernels.__file__)).parent
+
+EAGER = "    y = torch.relu(x).square()\n    return y\n"
+# Cheats that only a GPU shows: the check that must find each, and what is replaced in the kernel.
+CHEATS = {
+    "a fig leaf": ("gpu time", "    return y\n", EAGER),
+    "forged events": (
+        "clock",
+        "BLOCK = 2048\n",
+        "BLOCK = 2048\ntorch.cuda.Event.elapsed_time = lambda self, other: 0.001\n",
+    ),
+    "tired after 300 calls": (
+        "clock",
+        "    return y\n",
+        "    CALLS.append(y)\n    return CALLS[min(len(CALLS), 300) - 1]\n\n\nCALLS: Any = []\n",
+    ),
+}
+
+
+def write(root: Path, op: str) -> Path:
+    package = root / "kernels" / "workbench_kernels"
+    (root / "tests" / "kernels").mkdir(parents=True)
+    (package / op).mkdir(parents=True)
+    for path in LIBRARY.glob("*.py"):
+        shutil.copy(path, package)
+    for path in (FIXTURES / op).glob("*.py"):
+        tests = path.stem.startswith("tests_of")
+        target = root / "tests" / "kernels" / f"test_{op}.py" if tests else package / op / path.name
+        shutil.copy(path, target)
+    return root
+
+
+@pytest.fixture(scope="module")
+def relu2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Court]:
+    with court(write(tmp_path_factory.mktemp("relu2"), "relu2"), "relu2") as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("op", ["relu2", "swiglu", "rms_norm"])
+def test_a_right_op_passes_in_seconds(op: str, tmp_path: Path) -> None:
+    verdict = verify(write(tmp_path, op), op)
+    for check in verdict.checks:
+        print(f"{op} {check.name:22} {check.status:8} {check.seconds:6.2f} s {check.message[:80]}")
+    print(f"{op}: {verdict.seconds} s in the sandbox {verdict.sandbox}")
+    assert verdict.passed, verdict.failures
+    assert not verdict.interpreted
+    assert {c.name for c in verdict.skipped} <= {"parameters"}
+    assert verdict.seconds < 15
+
+
+@pytest.mark.parametrize("name", CHEATS)
+def test_what_only_a_gpu_shows(name: str, relu2: Court) -> None:
+    check, old, new = CHEATS[name]
+    source = relu2.sources()["kernel.py"]
+    assert old in source
+    found = relu2.checks({"kernel.py": source.replace(old, new)}, [check])
+    assert [(c.name, c.status) for c in found if c.status == "failed"] == [(check, "failed")], found

@@ -1,0 +1,167 @@
+"""The checks of behaviour: what a call does to memory, and whether it does the same every time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from workbench.judge.memory import same_bits
+from workbench.judge.op import Op
+from workbench.judge.trial import Skip, Trial, Wrong
+from workbench_kernels.bound import Comparison, compare
+from workbench_kernels.testing import LAYOUTS, small_shape
+from workbench_kernels.truth import Expected
+
+# Elements from which on a 32-bit offset wraps around.
+LARGE = 2**31
+# The size that gets there: copies of a few rows, so that the truth of the few is the truth of all.
+WIDE, FEW = 4096, 8
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """Each method is one check: it yields its trials. `seed` fixes every value that is drawn.
+
+    `device` is the op's, `free` the bytes of memory there, 0 without a GPU.
+    """
+
+    op: Op
+    seed: int
+    free: int = 0
+
+    def checks(self) -> dict[str, Callable[[], Iterator[Trial]]]:
+        """The checks by name, in the order they run: the last looks back over all calls."""
+        return {
+            "inputs unchanged": partial(self._every_dtype, self._unchanged),
+            "no stale results": partial(self._every_dtype, self._fresh),
+            "poisoned memory": partial(self._every_dtype, self._poisoned),
+            "large offsets": self.large_offsets,
+            "repeatable": partial(self._every_dtype, self._repeatable),
+        }
+
+    def large_offsets(self) -> Iterator[Trial]:
+        """More elements than a 32-bit offset reaches, in the smallest dtype."""
+        yield Trial(f"> {LARGE} elements", self._large_offsets)
+
+    def _every_dtype(self, attempt: Callable[[torch.dtype], list[Comparison]]) -> Iterator[Trial]:
+        for dtype in self.op.spec.dtypes:
+            yield Trial(str(dtype).removeprefix("torch."), partial(attempt, dtype))
+
+    def _prepare(self, dtype: torch.dtype) -> tuple[tuple[Tensor, ...], Expected]:
+        inputs = self.op.draw(*small_shape(self.op.spec), dtype, self.seed)
+        return inputs, self.op.expect(inputs, seed=self.seed)
+
+    def _unchanged(self, dtype: torch.dtype) -> list[Comparison]:
+        inputs, expected = self._prepare(dtype)
+        sent = [dy for dy in expected.upstream if dy is not None]
+        handles, gradients = self.op.put(inputs), self.op.put(sent)
+        upstream = iter(gradients)
+        called = self.op.call(
+            handles,
+            expected,
+            inputs_back=True,
+            upstream=[None if dy is None else next(upstream) for dy in expected.upstream],
+        )
+        after = dict(
+            zip(self.op.spec.tensors, zip(inputs, called.inputs, strict=True), strict=True)
+        )
+        after |= {
+            f"upstream {i}": pair
+            for i, pair in enumerate(zip(sent, self.op.read(gradients), strict=True))
+        }
+        self.op.drop([*handles, *gradients])
+        for name, (before, now) in after.items():
+            if name not in self.op.spec.mutates and not same_bits(before, now):
+                raise Wrong(f"{name} is changed by the call")
+        return []
+
+    def _repeatable(self, dtype: torch.dtype) -> list[Comparison]:
+        inputs, expected = self._prepare(dtype)
+        first, second = self.op.run(inputs, expected), self.op.run(inputs, expected)
+        _must_equal(second, first, "differs from call to call")
+        return compare(second, expected)
+
+    def _fresh(self, dtype: torch.dtype) -> list[Comparison]:
+        """Other values in the same memory give other results, and leave the earlier ones alone."""
+        inputs, expected = self._prepare(dtype)
+        handles = self.op.put(inputs)
+        first = self.op.call(handles, expected, keep=True)
+        for (name, y), alias in zip(first.results.items(), first.facts.aliases, strict=False):
+            if alias and y.numel() and not self.op.spec.mutates:
+                raise Wrong(f"{name} is the memory of an input")
+        others = self.op.draw(*small_shape(self.op.spec), dtype, self.seed + 1)
+        comparisons = self._again(handles, others)
+        comparisons += self._again(handles, _exchanged(others, self.seed))
+        kept = self.op.read(first.facts.kept)
+        _must_equal(
+            dict(zip(first.results, kept, strict=True)),
+            first.results,
+            "of an earlier call is overwritten by a later one",
+        )
+        self.op.drop([*handles, *first.facts.kept])
+        return comparisons
+
+    def _again(self, handles: Sequence[int], values: Sequence[Tensor]) -> list[Comparison]:
+        self.op.write(handles, values)
+        expected = self.op.expect(values, seed=self.seed + 1)
+        return compare(self.op.call(handles, expected).results, expected)
+
+    def _poisoned(self, dtype: torch.dtype) -> list[Comparison]:
+        inputs = self.op.draw(*small_shape(self.op.spec), dtype, self.seed)
+        inputs = tuple(LAYOUTS["slice_of_wider_rows"](t) for t in inputs)
+        expected = self.op.expect(inputs, seed=self.seed)
+        return compare(self.op.run(inputs, expected, poison=True), expected)
+
+    def _large_offsets(self) -> list[Comparison]:
+        dtype = min(self.op.spec.dtypes, key=lambda d: d.itemsize)
+        rows = LARGE // WIDE + FEW
+        needed = (4 * len(self.op.spec.tensors) + 5) * rows * WIDE * dtype.itemsize
+        if not self.free:
+            raise Skip("needs a GPU")
+        if self.free < needed:
+            have = f"{self.free / 2**30:.0f} are free"
+            raise Skip(f"needs {needed / 2**30:.0f} GiB of GPU memory, {have}")
+        return self.repeated(rows, WIDE, dtype)
+
+    def repeated(self, rows: int, cols: int, dtype: torch.dtype) -> list[Comparison]:
+        """A few rows over and over; the last of them against the truth of the few.
+
+        Sums over all rows have another truth, and are left out.
+        """
+        few = self.op.draw(FEW, cols, dtype, self.seed)
+        expected = self.op.expect(few, seed=self.seed)
+        sent = [dy for dy in expected.upstream if dy is not None]
+        times = [rows // FEW if t.ndim and t.shape[0] == FEW else 1 for t in (*few, *sent)]
+        handles = self.op.put([*few, *sent], repeat=times)
+        gradients = iter(handles[len(few) :])
+        upstream = [None if dy is None else next(gradients) for dy in expected.upstream]
+        called = self.op.call(handles[: len(few)], expected, upstream=upstream, last=FEW)
+        self.op.drop(handles)
+        by_rows = [n for n, t in expected.eager.items() if t.ndim and t.shape[0] == FEW]
+        eager, truth = ({n: of[n] for n in by_rows} for of in (expected.eager, expected.truth))
+        last = {name: t for name, t in called.results.items() if name in by_rows}
+        return compare(last, replace(expected, eager=eager, truth=truth))
+
+
+def _exchanged(inputs: Sequence[Tensor], seed: int) -> list[Tensor]:
+    """The same numbers with two of each tensor exchanged: no sum or single element tells."""
+    chance, changed = random.Random(seed), []
+    for t in inputs:
+        other = t.clone(memory_format=torch.contiguous_format)
+        if other.numel() > 1:
+            i, j = chance.sample(range(other.numel()), 2)
+            flat = other.view(-1)
+            flat[i], flat[j] = flat[j].clone(), flat[i].clone()
+        changed.append(other)
+    return changed
+
+
+def _must_equal(got: dict[str, Tensor], before: dict[str, Tensor], what: str) -> None:
+    for name, value in before.items():
+        if name not in got or not same_bits(got[name], value):
+            raise Wrong(f"{name} {what}")

@@ -1,0 +1,120 @@
+"""The checks of time, on a GPU: the judge's clock and the device's events agree, what is timed is
+right, and the time is spent in the op's own kernels.
+
+The judge's time per call is the difference quotient of N and 2N calls over its own clock, so that
+neither the request nor the start of the device counts. Before the second run the values change,
+in the same memory; which of the pool's results are looked at is drawn when the run is over.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from workbench.judge.op import Op, Pool
+from workbench.judge.trial import Skip, Trial, Wrong
+from workbench_kernels.bound import Comparison, compare
+
+POOL = 4
+# The shorter run lasts about so long; a request takes a fraction of a millisecond of it.
+RUN_SECONDS = 0.05
+# How far the two clocks may be apart, beside noise; tried again, as others may use the machine.
+APART, APART_SECONDS, TRIES = 0.15, 3e-6, 4
+# The share of the GPU's time that the op's kernels take.
+LEAST_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Each method is one check: it yields its trials. `seed` fixes every value that is drawn."""
+
+    op: Op
+    seed: int
+    gpu: bool
+    chance: random.Random = field(default_factory=random.SystemRandom)
+
+    def checks(self) -> dict[str, Callable[[], Iterator[Trial]]]:
+        """The checks by name."""
+        return {"clock": self.clock, "gpu time": self.gpu_time}
+
+    def clock(self) -> Iterator[Trial]:
+        """The time of the forward, and of both directions."""
+        self._require_gpu()
+        for label, backward in self._directions():
+            yield Trial(label, partial(self._clocks_agree, backward))
+
+    def gpu_time(self) -> Iterator[Trial]:
+        """What the GPU's time is spent on."""
+        self._require_gpu()
+        for label, backward in self._directions():
+            yield Trial(label, partial(self._own_share, backward))
+
+    def _directions(self) -> list[tuple[str, bool]]:
+        both = [("forward and backward", True)] if self.op.spec.differentiable else []
+        return [("forward", False), *both]
+
+    def _clocks_agree(self, backward: bool) -> list[Comparison]:
+        pool, apart = self._pool(), ""
+        for attempt in range(TRIES):
+            ours, theirs = self._measure(pool, backward, turn=attempt + 1)
+            if abs(ours - theirs) <= APART * max(ours, theirs) + APART_SECONDS:
+                break
+            apart = f"{1e6 * theirs:.1f} us a call by its events, {1e6 * ours:.1f} by our clock"
+        else:
+            raise Wrong(apart)
+        which = self.chance.randrange(POOL)
+        expected = self.op.expect(pool.values[which], seed=self.seed)
+        got = self.op.timed_results(which, expected if backward else None)
+        self.op.drop_pool(pool)
+        return [c for c in compare(got, expected) if backward or c.name.startswith("y")]
+
+    def _measure(self, pool: Pool, backward: bool, turn: int) -> tuple[float, float]:
+        """Seconds per call, by the judge's clock and by the device's events."""
+        _, first = self._run(pool, 10, backward)
+        calls = max(10, min(5000, int(RUN_SECONDS / max(first / 10, 1e-6))))
+        once, _ = self._run(pool, calls, backward)
+        for which, handles in enumerate(pool.inputs):
+            pool.values[which] = _turned(pool.values[which], turn)
+            self.op.write(handles, pool.values[which])
+        twice, events = self._run(pool, 2 * calls, backward)
+        return (twice - once) / calls, events / (2 * calls)
+
+    def _run(self, pool: Pool, calls: int, backward: bool) -> tuple[float, float]:
+        started = time.perf_counter()
+        events = self.op.timed(pool, calls, backward=backward)
+        return time.perf_counter() - started, events
+
+    def _own_share(self, backward: bool) -> list[Comparison]:
+        pool = self._pool()
+        spent = self.op.kernel_times(pool, backward=backward)
+        self.op.drop_pool(pool)
+        total = sum(spent.values())
+        if not total:
+            raise Skip("the profiler sees no kernel here")
+        own = {name for facts in self.op.seen.calls for name, _, _ in facts.launches}
+        share = sum(t for name, t in spent.items() if name in own) / total
+        if share < LEAST_SHARE:
+            other = max((name for name in spent if name not in own), key=lambda name: spent[name])
+            raise Wrong(f"the op's kernels take {share:.0%} of the GPU's time; the rest: {other}")
+        return []
+
+    def _pool(self) -> Pool:
+        shape = min(self.op.spec.sweep, key=lambda s: s[0] * s[1])
+        dtype = min(self.op.spec.dtypes, key=lambda d: (d.itemsize, d is torch.float16))
+        drawn = [self.op.draw(*shape, dtype, self.seed + 100 + i) for i in range(POOL)]
+        return self.op.put_pool(drawn, self.seed)
+
+    def _require_gpu(self) -> None:
+        if not self.gpu:
+            raise Skip("nothing is timed without a GPU")
+
+
+def _turned(inputs: Sequence[Tensor], turn: int) -> list[Tensor]:
+    """The same numbers at other places."""
+    return [t.roll(turn, dims=-1).contiguous() if t.ndim else t for t in inputs]

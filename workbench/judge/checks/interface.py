@@ -1,0 +1,164 @@
+"""The checks of interface: what the op looks like to PyTorch and to its callers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from workbench.judge.memory import same_bits
+from workbench.judge.op import Op
+from workbench.judge.remote import Raised
+from workbench.judge.trial import Skip, Trial, Wrong
+from workbench_kernels.bound import Comparison, compare, compare_one
+from workbench_kernels.testing import small_shape
+
+
+@dataclass(frozen=True)
+class Interface:
+    """Each method is one check: it yields its trials. `seed` fixes every value that is drawn."""
+
+    op: Op
+    seed: int
+
+    def checks(self) -> dict[str, Callable[[], Iterator[Trial]]]:
+        """The checks by name, in the order they run."""
+        return {
+            "form of outputs": self.form,
+            "module": self.module,
+            "second derivative": self.second_derivative,
+            "refusals": self.refusals,
+            "torch op": self.torch_op,
+            "torch.compile": self.compiles,
+        }
+
+    def form(self) -> Iterator[Trial]:
+        """Outputs are contiguous, on a device and in autograd's graph as the reference's are."""
+        for dtype in self.op.spec.dtypes:
+            for needs in (self.op.spec.differentiable, ()):
+                label = f"{_short(dtype)}, gradients: {', '.join(needs) or 'none'}"
+                yield Trial(label, partial(self._form, dtype, needs))
+
+    def module(self) -> Iterator[Trial]:
+        """The module gives the function's results."""
+        for dtype in self.op.spec.dtypes:
+            yield Trial(_short(dtype), partial(self._module, dtype))
+
+    def second_derivative(self) -> Iterator[Trial]:
+        """Right, or refused with NotImplementedError; never silently wrong."""
+        if not self.op.spec.differentiable:
+            raise Skip("no input has a gradient")
+        yield Trial("gradient of the gradient", self._second_derivative)
+
+    def refusals(self) -> Iterator[Trial]:
+        """What the kernels don't serve is a TypeError or a ValueError."""
+        spec = self.op.spec
+        yield Trial("float64", partial(self._refused, self._draw(torch.float64), ("TypeError",)))
+        floating = [i for i, t in enumerate(self._draw(spec.dtypes[0])) if t.is_floating_point()]
+        for i in floating if len(floating) > 1 and len(spec.dtypes) > 1 else []:
+            mixed = list(self._draw(spec.dtypes[0]))
+            mixed[i] = mixed[i].to(spec.dtypes[1])
+            attempt = partial(self._refused, mixed, ("TypeError", "ValueError"))
+            yield Trial(f"{spec.tensors[i]} in another dtype", attempt)
+        rows, cols = small_shape(spec)
+        larger = self.op.draw(rows + 1, cols + 1, spec.dtypes[0], self.seed)
+        for i, other in enumerate(larger) if len(larger) > 1 else []:
+            resized = list(self._draw(spec.dtypes[0]))
+            if resized[i].shape != other.shape:
+                resized[i] = other
+                name = f"{spec.tensors[i]} of another size"
+                yield Trial(name, partial(self._refused_or_right, resized))
+
+    def torch_op(self) -> Iterator[Trial]:
+        """`torch.library.opcheck` on the forward and the backward op."""
+        yield Trial("opcheck", self._opcheck)
+
+    def compiles(self) -> Iterator[Trial]:
+        """No graph break, and the same bits."""
+        yield Trial("fullgraph", self._compiled)
+
+    def _draw(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        return self.op.draw(*small_shape(self.op.spec), dtype, self.seed)
+
+    def _form(self, dtype: torch.dtype, needs: Sequence[str]) -> list[Comparison]:
+        inputs = self._draw(dtype)
+        wanted = self.op.referee.forms(inputs, needs)
+        given = self.op.call(handles := self.op.put(inputs), needs=needs).facts.forms
+        self.op.drop(handles)
+        if len(given) != len(wanted):
+            raise Wrong(f"{len(given)} outputs, the reference has {len(wanted)}")
+        for i, (y, like) in enumerate(zip(given, wanted, strict=True)):
+            if y != like:
+                raise Wrong(f"output {i} is {y}, expected {like}")
+        return []
+
+    def _module(self, dtype: torch.dtype) -> list[Comparison]:
+        inputs = self._draw(dtype)
+        given, wanted = (self.op.run(inputs, what=what) for what in ("module", "function"))
+        _must_equal(given, wanted, "the module gives something else than the function")
+        return []
+
+    def _second_derivative(self) -> list[Comparison]:
+        inputs = self._draw(self.op.spec.dtypes[0])
+        try:
+            given = self.op.twice(inputs)
+        except Raised as refusal:
+            if "NotImplementedError" not in refusal.kinds:
+                raise
+            return []
+        eager, truth = self.op.referee.twice(inputs)
+        if len(given) != len(eager):
+            raise Wrong("the derivative of the gradient has another number of parts")
+        return [
+            compare_one("derivative of the gradient", g, e, t, (e - t).abs())
+            for g, e, t in zip(given, eager, truth, strict=True)
+        ]
+
+    def _opcheck(self) -> list[Comparison]:
+        inputs = self._draw(self.op.spec.dtypes[0])
+        self.op.opcheck(inputs, self.op.expect(inputs, seed=self.seed))
+        return []
+
+    def _compiled(self) -> list[Comparison]:
+        inputs = self._draw(self.op.spec.dtypes[0])
+        expected = self.op.expect(inputs, seed=self.seed)
+        given, wanted = (
+            self.op.run(inputs, expected, what=what) for what in ("compiled", "function")
+        )
+        _must_equal(given, wanted, "compiled, it gives something else")
+        return []
+
+    def _refused(self, inputs: Sequence[Tensor], kinds: tuple[str, ...]) -> list[Comparison]:
+        try:
+            self.op.run(inputs)
+        except Raised as refusal:
+            if set(kinds).intersection(refusal.kinds):
+                return []
+            raise
+        raise Wrong(f"is not refused with {' or '.join(kinds)}")
+
+    def _refused_or_right(self, inputs: Sequence[Tensor]) -> list[Comparison]:
+        """What the reference broadcasts may be served or refused; the rest must be refused."""
+        try:
+            expected = self.op.expect(inputs, seed=self.seed)
+        except Skip:
+            return self._refused(inputs, ("TypeError", "ValueError"))
+        try:
+            return compare(self.op.run(inputs, expected), expected)
+        except Raised as refusal:
+            if {"TypeError", "ValueError"}.intersection(refusal.kinds):
+                return []
+            raise
+
+
+def _must_equal(given: dict[str, Tensor], wanted: dict[str, Tensor], what: str) -> None:
+    same = given.keys() == wanted.keys() and all(same_bits(given[n], wanted[n]) for n in wanted)
+    if not same:
+        raise Wrong(what)
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

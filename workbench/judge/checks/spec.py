@@ -1,0 +1,99 @@
+"""The check of the spec: that what the op is judged by asks something of it.
+
+A person confirms that a reference is the right one; that it is one, nobody should have to look for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workbench.judge.memory import same_bits
+from workbench.judge.referee import Referee
+from workbench.judge.trial import Trial, Wrong
+from workbench_kernels.bound import Comparison
+from workbench_kernels.testing import small_shape
+
+FEWEST_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Each trial is one demand on the spec of the op that is called `name`."""
+
+    referee: Referee
+    name: str
+    seed: int
+
+    def checks(self) -> dict[str, Callable[[], Iterator[Trial]]]:
+        """The check by name."""
+        return {"spec": self.spec}
+
+    def spec(self) -> Iterator[Trial]:
+        """Names, dtypes and sizes are usable, inputs are random, the reference depends on them."""
+        yield Trial("name", self._name)
+        yield Trial("dtypes", self._dtypes)
+        yield Trial("shapes", self._shapes)
+        yield Trial("inputs", self._inputs)
+        yield Trial("reference", self._reference)
+
+    def _name(self) -> list[Comparison]:
+        if self.referee.spec.name != self.name:
+            raise Wrong(f"the spec names {self.referee.spec.name}, the folder {self.name}")
+        return []
+
+    def _dtypes(self) -> list[Comparison]:
+        dtypes = set(self.referee.spec.dtypes)
+        if torch.float32 not in dtypes or not dtypes & {torch.bfloat16, torch.float16}:
+            raise Wrong("an op serves float32 and one of bfloat16 and float16, at least")
+        return []
+
+    def _shapes(self) -> list[Comparison]:
+        rows, cols = small_shape(self.referee.spec)
+        if rows < 2 or cols < FEWEST_COLUMNS:
+            raise Wrong(f"no shape has 2 rows and {FEWEST_COLUMNS} columns")
+        if not self.referee.spec.sweep:
+            raise Wrong("there is no size to measure")
+        return []
+
+    def _inputs(self) -> list[Comparison]:
+        shape = small_shape(self.referee.spec)
+        first, again, other = (
+            self.referee.draw(*shape, torch.float32, seed)
+            for seed in (self.seed, self.seed, self.seed + 1)
+        )
+        if len(first) != len(self.referee.spec.tensors):
+            raise Wrong(f"inputs() gives {len(first)} tensors, the spec names others")
+        if shape not in [tuple(t.shape) for t in first]:
+            raise Wrong("none of the inputs is (rows, cols)")
+        for name, a, b, c in zip(self.referee.spec.tensors, first, again, other, strict=True):
+            if not same_bits(a, b):
+                raise Wrong(f"{name} is another one for the same seed")
+            if a.is_floating_point() and a.numel() > 1 and same_bits(a, c):
+                raise Wrong(f"{name} is the same for every seed: nothing is tried with it")
+            if a.is_floating_point() and a.numel() > 1 and _is_constant(a):
+                raise Wrong(f"{name} has one value everywhere")
+        return []
+
+    def _reference(self) -> list[Comparison]:
+        spec = self.referee.spec
+        inputs = self.referee.draw(*small_shape(spec), torch.float32, self.seed)
+        expected, again = (self.referee.expect(inputs, seed=self.seed) for _ in range(2))
+        for name, value in expected.eager.items():
+            if not same_bits(value, again.eager[name]):
+                raise Wrong(f"the reference's {name} is another one when called again")
+            if not expected.truth[name].any():
+                raise Wrong(f"the reference's {name} is zero everywhere")
+        constant = [n for n, y in expected.truth.items() if n[0] == "y" and _is_constant(y)]
+        if constant and all(expected.truth[name].numel() > 1 for name in constant):
+            raise Wrong(f"the reference's {constant[0]} has one value everywhere")
+        if not spec.differentiable:
+            raise Wrong("no input has a gradient: it can't be trained with")
+        return []
+
+
+def _is_constant(t: Tensor) -> bool:
+    return t.numel() > 0 and bool((t == t.reshape(-1)[0]).all())

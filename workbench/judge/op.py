@@ -1,0 +1,292 @@
+"""The op under judgement, as the checks see it: the referee knows what is right, the worker runs
+the candidate, and what it gives is compared here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from workbench.judge.referee import Referee
+from workbench.judge.remote import Ended, Remote, check_raised
+from workbench_kernels.bound import Comparison, compare
+from workbench_kernels.nn import module_name
+from workbench_kernels.spec import OpSpec
+from workbench_kernels.truth import Expected
+
+
+class CallFacts(BaseModel):
+    """What the worker says of a call, besides the values. `launches` are (kernel, file, count)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    outputs: int
+    gradients: list[str]
+    forms: list[str]
+    aliases: list[bool]
+    launches: list[tuple[str, str, int]]
+    forward_launches: int = Field(alias="forward launches")
+    ops: dict[str, int]
+    kept: list[int] = []
+
+
+@dataclass(frozen=True)
+class Called:
+    """A call's results by name, as in `Expected`, its inputs afterwards, and what was recorded."""
+
+    results: dict[str, Tensor]
+    inputs: list[Tensor]
+    facts: CallFacts
+
+    @property
+    def kept(self) -> dict[str, int]:
+        """Handles of the results, where they were to be kept."""
+        return dict(zip(self.results, self.facts.kept, strict=True))
+
+
+@dataclass
+class Seen:
+    """What the worker told over a verdict: of plain calls that had elements, and what they left."""
+
+    calls: list[CallFacts] = field(default_factory=list)
+    changed: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Pool:
+    """Several inputs of one size with the same gradients to send back, and the worker's handles."""
+
+    values: list[Sequence[Tensor]]
+    inputs: list[list[int]]
+    upstream: list[list[int | None]]
+
+
+class Op:
+    """One candidate and its referee. Whatever is asked raises `Ended` once the worker is gone."""
+
+    def __init__(self, referee: Referee, worker: Remote) -> None:
+        self.referee, self._worker = referee, worker
+        self.seen = Seen()
+
+    @property
+    def spec(self) -> OpSpec:
+        """The op's spec, as the referee describes it."""
+        return self.referee.spec
+
+    def load(self, name: str, path: Sequence[str]) -> dict[str, str]:
+        """Import the candidate in the worker; the digests of the files that were loaded.
+
+        Raises:
+            Raised: its import raises.
+        """
+        body = {"do": "load", "op": name, "module": module_name(name), "path": list(path)}
+        return dict(self._ask(body)[0]["files"])
+
+    # What the checks ask
+
+    def draw(self, rows: int, cols: int, dtype: torch.dtype, seed: int) -> tuple[Tensor, ...]:
+        """As `Referee.draw`."""
+        return self.referee.draw(rows, cols, dtype, seed)
+
+    def expect(self, inputs: Sequence[Tensor], **options: Any) -> Expected:
+        """As `Referee.expect`."""
+        return self.referee.expect(inputs, **options)
+
+    def run(
+        self, inputs: Sequence[Tensor], expected: Expected | None = None, **options: Any
+    ) -> dict[str, Tensor]:
+        """Outputs and gradients by name; options as in `call`."""
+        handles = self.put(inputs)
+        try:
+            return self.call(handles, expected, **options).results
+        finally:
+            self.drop(handles)
+
+    def compare(
+        self,
+        inputs: Sequence[Tensor],
+        *,
+        parameters: Mapping[str, float] | None = None,
+        needs: Sequence[str] | None = None,
+        seed: int = 0,
+        layout: str = "",
+    ) -> list[Comparison]:
+        """Outputs and gradients against the truth, which is found before the op sees the inputs.
+
+        Raises:
+            Skip: the reference itself does not take these inputs.
+        """
+        expected = self.expect(inputs, parameters=parameters, needs=needs, seed=seed, layout=layout)
+        return compare(self.run(inputs, expected, parameters=parameters, needs=needs), expected)
+
+    # What the worker does
+
+    def put(self, tensors: Sequence[Tensor], repeat: Sequence[int] | None = None) -> list[int]:
+        """Give the worker tensors; their handles."""
+        reply, _ = self._ask({"do": "put", "repeat": repeat}, tensors)
+        return [int(handle) for handle in reply["handles"]]
+
+    def write(self, handles: Sequence[int], tensors: Sequence[Tensor]) -> None:
+        """Other values in the memory of tensors it has."""
+        self._ask({"do": "write", "handles": list(handles)}, tensors)
+
+    def read(self, handles: Sequence[int]) -> list[Tensor]:
+        """The values of tensors it has."""
+        return self._ask({"do": "read", "handles": list(handles)})[1]
+
+    def drop(self, handles: Sequence[int]) -> None:
+        """Let it forget tensors."""
+        self._ask({"do": "drop", "handles": list(handles)})
+
+    def call(
+        self,
+        handles: Sequence[int],
+        expected: Expected | None = None,
+        *,
+        parameters: Mapping[str, float] | None = None,
+        needs: Sequence[str] | None = None,
+        what: str = "function",
+        poison: bool = False,
+        launching: bool = True,
+        keep: bool = False,
+        inputs_back: bool = False,
+        upstream: Sequence[int | None] | None = None,
+        last: int | None = None,
+    ) -> Called:
+        """Call the op on tensors the worker has; with `expected`, send its gradients back.
+
+        `what` is called: the function, the function compiled, or the module. `poison` fills what is
+        allocated with NaN, `launching` False leaves every kernel out, `keep` keeps the results,
+        `inputs_back` returns the inputs as they are after the call, `upstream` are handles of the
+        gradients instead of those expected, `last` returns only so many rows of each result.
+
+        Raises:
+            Raised: what the op raised.
+        """
+        sent = upstream if upstream is not None else self._send(expected)
+        body = {
+            "do": "call",
+            "what": what,
+            **self._arguments(handles, needs, parameters),
+            "upstream": sent,
+            "backward": expected is not None,
+            "poison": poison,
+            "launching": launching,
+            "keep": keep,
+            "inputs back": inputs_back,
+            "last": last,
+        }
+        reply, values = self._ask(body)
+        if upstream is None:
+            self.drop([handle for handle in sent if handle is not None])
+        called = _called(_facts(reply), values)
+        has_elements = any(t.numel() for t in called.results.values())
+        if what == "function" and launching and has_elements:
+            self.seen.calls.append(called.facts)
+        return called
+
+    def twice(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Derivatives of its gradients.
+
+        Raises:
+            Raised: what the op raised, NotImplementedError where it refuses.
+        """
+        handles = self.put(inputs)
+        return self._ask({"do": "twice", **self._arguments(handles), "upstream": []})[1]
+
+    def opcheck(self, inputs: Sequence[Tensor], expected: Expected) -> None:
+        """Let `torch.library.opcheck` look at its registered ops.
+
+        Raises:
+            Raised: what it finds wrong.
+        """
+        handles, sent = self.put(inputs), self._send(expected)
+        body = {"do": "opcheck", "op": self.spec.name, **self._arguments(handles), "upstream": sent}
+        self._ask(body)
+
+    # Many calls, on a GPU
+
+    def put_pool(self, values: Sequence[Sequence[Tensor]], seed: int) -> Pool:
+        """Give the worker several inputs; each has the upstream gradient in memory of its own."""
+        expected = self.expect(values[0], seed=seed)
+        return Pool(
+            values=list(values),
+            inputs=[self.put(inputs) for inputs in values],
+            upstream=[self._send(expected) for _ in values],
+        )
+
+    def drop_pool(self, pool: Pool) -> None:
+        """Let it forget a pool."""
+        sent = [handle for handles in pool.upstream for handle in handles if handle is not None]
+        self.drop([*(handle for handles in pool.inputs for handle in handles), *sent])
+
+    def timed(self, pool: Pool, calls: int, *, backward: bool) -> float:
+        """Call the op many times; seconds by the device's events, which are the worker's word."""
+        body = {"do": "time", "calls": calls, **self._pooled(pool, backward)}
+        return float(self._ask(body)[0]["milliseconds"]) / 1000
+
+    def timed_results(self, which: int, expected: Expected | None) -> dict[str, Tensor]:
+        """The last results of one of the pool in the last timed run, by name: the outputs, and with
+        `expected` the gradients.
+        """
+        values = self._ask({"do": "timed results", "which": which})[1]
+        gradients = [f"d{name}" for name in self.spec.differentiable] if expected else []
+        outputs = len(values) - len(gradients)
+        names = ["y"] if outputs == 1 else [f"y{i}" for i in range(outputs)]
+        return dict(zip([*names, *gradients], values, strict=False))
+
+    def kernel_times(self, pool: Pool, *, backward: bool) -> dict[str, float]:
+        """Microseconds of GPU time by kernel, which are the worker's word."""
+        reply, _ = self._ask({"do": "profile", **self._pooled(pool, backward)})
+        return {str(name): float(spent) for name, spent in reply["kernels"].items()}
+
+    def _pooled(self, pool: Pool, backward: bool) -> dict[str, Any]:
+        pairs = zip(pool.inputs, pool.upstream, strict=True)
+        calls = [{**self._arguments(own), "upstream": sent} for own, sent in pairs]
+        return {"pool": calls, "backward": backward}
+
+    def _send(self, expected: Expected | None) -> list[int | None]:
+        upstream = expected.upstream if expected is not None else ()
+        handles = iter(self.put([dy for dy in upstream if dy is not None]))
+        return [None if dy is None else next(handles) for dy in upstream]
+
+    def _arguments(
+        self,
+        handles: Sequence[int],
+        needs: Sequence[str] | None = None,
+        parameters: Mapping[str, float] | None = None,
+    ) -> dict[str, Any]:
+        return {
+            "names": self.spec.tensors,
+            "inputs": list(handles),
+            "needs": list(self.spec.differentiable if needs is None else needs),
+            "parameters": dict(parameters or {}),
+        }
+
+    def _ask(
+        self, body: dict[str, Any], tensors: Sequence[Tensor] = ()
+    ) -> tuple[dict[str, Any], list[Tensor]]:
+        reply, values = self._worker.ask(body, tensors)
+        self.seen.changed.update(str(change) for change in reply.get("changed", []))
+        check_raised(reply)
+        return reply, values
+
+
+def _facts(reply: dict[str, Any]) -> CallFacts:
+    try:
+        return CallFacts.model_validate(reply)
+    except ValidationError as error:
+        raise Ended(f"does not answer as it should: {error.errors()[0]['msg']}") from error
+
+
+def _called(facts: CallFacts, values: list[Tensor]) -> Called:
+    names = ["y"] if facts.outputs == 1 else [f"y{i}" for i in range(facts.outputs)]
+    names += [f"d{name}" for name in facts.gradients]
+    if len(values) < len(names):
+        raise Ended("does not answer as it should: values are missing")
+    return Called(dict(zip(names, values, strict=False)), values[len(names) :], facts)

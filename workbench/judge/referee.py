@@ -1,0 +1,158 @@
+"""The judge's side of the referee: an op's spec as data, its inputs, and what they must lead to."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.channel import Channel
+from workbench.judge.jail import Jail
+from workbench.judge.remote import Raised, Remote, check_raised
+from workbench.judge.sandbox import Sandbox
+from workbench.judge.stage import Stage
+from workbench.judge.trial import Skip
+from workbench_kernels.spec import OpSpec, Traffic
+from workbench_kernels.truth import Expected
+
+# What a reference raises for inputs it was not made for.
+_UNSERVED = {"RuntimeError", "ValueError", "IndexError", "TypeError", "AssertionError"}
+
+
+class RefereeProcess:
+    """The sandbox with the referee in it; entering gives the remote to ask."""
+
+    def __init__(self, stage: Stage, sandbox: Sandbox, device: str, deadline: float) -> None:
+        self._ours, self._theirs = socket.socketpair()
+        settings = {"op": stage.name, "folder": str(stage.spec), "device": device}
+        self._deadline = deadline
+        self._jail = Jail(
+            "workbench.referee",
+            [str(self._theirs.fileno()), json.dumps(settings)],
+            sandbox=sandbox,
+            python_path=[stage.engine, stage.trusted],
+            read=[stage.spec],
+            pass_fds=[self._theirs.fileno()],
+            gpu=device != "cpu",
+            deadline=deadline,
+        )
+
+    def __enter__(self) -> Remote:
+        self._jail.__enter__()
+        self._theirs.close()
+        return Remote(Channel(self._ours), self._deadline, self._how)
+
+    def __exit__(self, *_: object) -> None:
+        self._ours.close()
+        self._jail.__exit__(None, None, None)
+
+    def _how(self) -> str:
+        self._jail.wait(2.0)
+        return self._jail.ending or f"is gone: {self._jail.last_words()}"
+
+
+class Referee:
+    """One op's spec, in a process of its own. The judge draws the seeds and keeps the answers."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+        check_raised(remote.receive())  # it says whether it could load the spec
+        self.spec = _spec(self._ask({"do": "describe"})[0])
+
+    def draw(self, rows: int, cols: int, dtype: torch.dtype, seed: int) -> tuple[Tensor, ...]:
+        """The reference's inputs for one size, floating ones rounded to `dtype`.
+
+        Raises:
+            Skip: the spec has no inputs of this size.
+        """
+        asked = {"do": "draw", "rows": rows, "cols": cols, "dtype": _name(dtype), "seed": seed}
+        try:
+            return tuple(self._ask(asked)[1])
+        except Raised as error:
+            raise Skip(f"the spec has no inputs of this size ({error})") from error
+
+    def expect(
+        self,
+        inputs: Sequence[Tensor],
+        *,
+        parameters: Mapping[str, float] | None = None,
+        needs: Sequence[str] | None = None,
+        seed: int = 0,
+        layout: str = "",
+    ) -> Expected:
+        """What the op must give, and the gradients to send back, laid out as `layout` says.
+
+        Raises:
+            Skip: the reference itself does not take these inputs.
+        """
+        asked = {
+            "do": "expect",
+            "parameters": dict(parameters or {}),
+            "needs": None if needs is None else list(needs),
+            "seed": seed,
+            "layout": layout,
+        }
+        try:
+            reply, values = self._ask(asked, inputs)
+        except Raised as error:
+            if not _UNSERVED.intersection(error.kinds):
+                raise
+            raise Skip(f"the reference refuses it ({error.kinds[0]})") from error
+        names = reply["names"]
+        eager, truth = (dict(zip(names, values[i:], strict=False)) for i in (0, len(names)))
+        sent = iter(values[2 * len(names) :])
+        upstream = tuple(next(sent) if there else None for there in reply["upstream"])
+        return Expected(eager, truth, upstream, partial(self._worst, reply["number"]))
+
+    def forms(self, inputs: Sequence[Tensor], needs: Sequence[str]) -> list[str]:
+        """What the reference's outputs are besides their values."""
+        return list(self._ask({"do": "forms", "needs": list(needs)}, inputs)[0]["forms"])
+
+    def twice(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """The derivatives of the gradients as PyTorch computes them, and as they truly are."""
+        values = self._ask({"do": "twice"}, inputs)[1]
+        half = len(values) // 2
+        return values[:half], values[half:]
+
+    def _worst(self, number: int) -> dict[str, Tensor]:
+        reply, values = self._ask({"do": "worst", "number": number})
+        return dict(zip(reply["names"], values, strict=True))
+
+    def _ask(
+        self, body: dict[str, Any], tensors: Sequence[Tensor] = ()
+    ) -> tuple[dict[str, Any], list[Tensor]]:
+        reply, values = self._remote.ask(body, tensors)
+        check_raised(reply)
+        return reply, values
+
+
+def _spec(described: dict[str, Any]) -> OpSpec:
+    """The spec without its code: neither its reference nor its inputs can be called here."""
+    return OpSpec(
+        name=described["name"],
+        tier=described["tier"],
+        reference=_elsewhere,
+        inputs=_elsewhere,
+        tensors=tuple(described["tensors"]),
+        differentiable=tuple(described["differentiable"]),
+        mutates=tuple(described["mutates"]),
+        parameters=dict(described["parameters"]),
+        forward=Traffic(reads=described["forward"][0], writes=described["forward"][1]),
+        backward=Traffic(reads=described["backward"][0], writes=described["backward"][1]),
+        shapes=tuple((rows, cols) for rows, cols in described["shapes"]),
+        sweep=tuple((rows, cols) for rows, cols in described["sweep"]),
+        dtypes=tuple(getattr(torch, name) for name in described["dtypes"]),
+    )
+
+
+def _elsewhere(*_: Any, **__: Any) -> Any:
+    raise AssertionError("the reference runs in the referee's process")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

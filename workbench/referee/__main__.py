@@ -1,0 +1,153 @@
+"""`python -m workbench.referee CHANNEL SETTINGS`: answer what the judge asks of an op's spec.
+
+CHANNEL is the descriptor of a socket, SETTINGS is JSON: the op, the folder that holds its spec, and
+the device.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.channel import Channel, ChannelClosed
+from workbench.worker.calls import form, twice
+from workbench_kernels.spec import OpSpec
+from workbench_kernels.testing import LAYOUTS, draw
+from workbench_kernels.truth import Expected, call, expect
+
+Reply = tuple[dict[str, Any], list[Tensor]]
+
+
+class Referee:
+    """One spec, asked over one channel until the judge closes it."""
+
+    def __init__(self, channel: Channel, spec: OpSpec, device: str) -> None:
+        self._channel = channel
+        self._spec = spec
+        self._device = torch.device(device)
+        self._expected: dict[int, Expected] = {}
+        self._numbers = itertools.count()
+
+    def serve(self) -> None:
+        """Answer every request; one that raises is answered with what it raised."""
+        requests: dict[str, Callable[[dict[str, Any], Sequence[Tensor]], Reply]] = {
+            "describe": self._describe,
+            "draw": self._draw,
+            "expect": self._expect,
+            "worst": self._worst,
+            "forms": self._forms,
+            "twice": self._twice,
+        }
+        while True:
+            try:
+                body, tensors = self._channel.receive()
+            except ChannelClosed:
+                return
+            try:
+                reply, values = requests[body["do"]](body, [self._place(t) for t in tensors])
+            except Exception as error:
+                kinds = [kind.__name__ for kind in type(error).__mro__]
+                message = " ".join(str(error).split())[:500]
+                reply, values = {"raised": {"kinds": kinds, "message": message}}, []
+            self._channel.send(reply, [t.detach().cpu() for t in values])
+
+    def _describe(self, body: dict[str, Any], tensors: Sequence[Tensor]) -> Reply:
+        spec = self._spec
+        return {
+            "name": spec.name,
+            "tier": spec.tier,
+            "tensors": spec.tensors,
+            "differentiable": spec.differentiable,
+            "mutates": spec.mutates,
+            "parameters": dict(spec.parameters),
+            "forward": [spec.forward.reads, spec.forward.writes],
+            "backward": [spec.backward.reads, spec.backward.writes],
+            "shapes": spec.shapes,
+            "sweep": spec.sweep,
+            "dtypes": [str(dtype).removeprefix("torch.") for dtype in spec.dtypes],
+        }, []
+
+    def _draw(self, body: dict[str, Any], tensors: Sequence[Tensor]) -> Reply:
+        dtype = getattr(torch, body["dtype"])
+        return {}, list(draw(self._spec, body["rows"], body["cols"], dtype, body["seed"]))
+
+    def _expect(self, body: dict[str, Any], tensors: Sequence[Tensor]) -> Reply:
+        """Eager's values and the true ones, and the gradients to send back."""
+        layout = _LAYOUTS[body["layout"]] if body["layout"] else None
+        expected = expect(
+            self._spec,
+            tensors,
+            parameters=body["parameters"],
+            needs=body["needs"],
+            seed=body["seed"],
+            layout=layout,
+        )
+        number = next(self._numbers)
+        self._expected = {number: expected}  # only the latest can still be asked for
+        sent = [dy for dy in expected.upstream if dy is not None]
+        reply = {
+            "number": number,
+            "names": list(expected.eager),
+            "upstream": [dy is not None for dy in expected.upstream],
+        }
+        return reply, [*expected.eager.values(), *expected.truth.values(), *sent]
+
+    def _worst(self, body: dict[str, Any], tensors: Sequence[Tensor]) -> Reply:
+        worst = self._expected[body["number"]].worst_error
+        return {"names": list(worst)}, list(worst.values())
+
+    def _forms(self, body: dict[str, Any], tensors: Sequence[Tensor]) -> Reply:
+        _, outputs = call(self._spec, self._spec.reference, tensors, needs=body["needs"])
+        return {"forms": [form(y) for y in outputs]}, []
+
+    def _twice(self, body: dict[str, Any], tensors: Sequence[Tensor]) -> Reply:
+        doubles = [t.double() if t.is_floating_point() else t for t in tensors]
+        reference = self._spec.reference
+        eager, truth = (twice(*call(self._spec, reference, x)) for x in (tensors, doubles))
+        return {}, [*eager, *truth]
+
+    def _place(self, t: Tensor) -> Tensor:
+        """The tensor on the reference's device, where its layout matters to nothing."""
+        return t.to(self._device)
+
+
+def _one_value(gradient: Tensor) -> Tensor:
+    """One element seen everywhere with stride 0, what `y.sum().backward()` sends back."""
+    return gradient.reshape(-1)[:1].expand(gradient.numel()).view(gradient.shape)
+
+
+_LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {**LAYOUTS, "one value everywhere": _one_value}
+
+
+def _load(op: str, folder: str) -> OpSpec:
+    package = import_module("workbench_kernels")
+    package.__path__.append(folder)
+    spec = import_module(f"workbench_kernels.{op}.spec").SPEC
+    if not isinstance(spec, OpSpec):
+        raise TypeError("SPEC is no OpSpec")
+    return spec
+
+
+def main(channel: Channel, settings: dict[str, Any]) -> None:
+    """Load the spec, then answer."""
+    torch.set_num_threads(1)
+    try:
+        spec = _load(settings["op"], settings["folder"])
+    except BaseException as error:  # a spec is code, and may raise anything
+        message = " ".join(str(error).split())[:500]
+        channel.send({"raised": {"kinds": [type(error).__name__], "message": message}})
+        return
+    channel.send({"ready": True})
+    Referee(channel, spec, settings["device"]).serve()
+
+
+if __name__ == "__main__":
+    main(Channel(socket.socket(fileno=int(sys.argv[1]))), json.loads(sys.argv[2]))

@@ -1,0 +1,88 @@
+"""One call of the op under judgement: its inputs as leaves, its outputs, its gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Call:
+    """What to call with what. `needs` are the inputs that want a gradient, `upstream` the gradients
+    sent back, one per output.
+    """
+
+    names: Sequence[str]
+    inputs: Sequence[Tensor]
+    needs: Sequence[str]
+    upstream: Sequence[Tensor | None]
+    parameters: Mapping[str, float]
+
+    def leaves(self) -> list[Tensor]:
+        """The inputs as the candidate gets them, sharing memory with ours."""
+        named = zip(self.names, self.inputs, strict=True)
+        return [t.detach().requires_grad_(name in self.needs) for name, t in named]
+
+    def outputs(self, function: Callable[..., Any]) -> tuple[list[Tensor], tuple[Any, ...]]:
+        """The leaves, and what the function returned for them."""
+        leaves = self.leaves()
+        given = function(*leaves, **self.parameters)
+        return leaves, given if isinstance(given, tuple) else (given,)
+
+    def gradients(self, leaves: Sequence[Tensor], outputs: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The gradient of each leaf that wants one, by the input's name; without what is unused.
+
+        An output is left out where the gradient to send has another shape: the judge says so.
+        """
+        pairs = zip(outputs, self.upstream, strict=False)
+        sent = [(y, dy) for y, dy in pairs if dy is not None and y.shape == dy.shape]
+        sent = [(y, dy) for y, dy in sent if y.requires_grad]
+        wanted = {n: t for n, t in zip(self.names, leaves, strict=True) if t.requires_grad}
+        if not sent or not wanted:
+            return {}
+        ys, dys = zip(*sent, strict=True)
+        grads = torch.autograd.grad(ys, list(wanted.values()), dys, allow_unused=True)
+        return {name: g for name, g in zip(wanted, grads, strict=True) if g is not None}
+
+
+def twice(leaves: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Derivatives of the summed gradients by the inputs and by the upstream gradients."""
+    ys = [y for y in outputs if y.requires_grad]
+    sent = [torch.ones_like(y, requires_grad=True) for y in ys]
+    wanted = [leaf for leaf in leaves if leaf.requires_grad]
+    grads = torch.autograd.grad(ys, wanted, sent, create_graph=True, materialize_grads=True)
+    total = torch.stack([g.sum() for g in grads if g.requires_grad]).sum()
+    return list(torch.autograd.grad(total, [*wanted, *sent], materialize_grads=True))
+
+
+def form(y: Any) -> str:
+    """What an output is, besides its values."""
+    if type(y) is not Tensor:
+        return f"a {type(y).__name__}, not a plain tensor"
+    if vars(y):
+        return f"a tensor with attributes of its own ({', '.join(vars(y))})"
+    layout = "contiguous" if y.is_contiguous() else f"strided {y.stride()}"
+    gradient = "with" if y.requires_grad else "without"
+    return f"{y.dtype} {tuple(y.shape)} {layout} on {y.device.type} {gradient} a gradient"
+
+
+def share_memory(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors that have elements lie in one piece of memory."""
+    return a.numel() > 0 and a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+
+
+@contextmanager
+def uninitialised_is_nan() -> Iterator[None]:
+    """`torch.empty` and its kin return NaN, so that what a kernel forgets to write is seen."""
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)

@@ -1,0 +1,255 @@
+"""The worker: imports the op and does what the judge asks, one request after another.
+
+It holds tensors by handle, calls the op with them, and returns what came out. It knows no expected
+value, no tolerance and no verdict, and the seeds of what it is given stay with the judge. Whatever
+the op raises is an answer; whatever else it does to this process, the judge sees from outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import itertools
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.channel import Channel, ChannelClosed
+from workbench.worker import timing
+from workbench.worker.calls import Call, form, share_memory, twice, uninitialised_is_nan
+from workbench.worker.record import Recorder, state
+
+# Bound before any candidate is imported: replacing them in their modules changes nothing here.
+_contiguous = torch.Tensor.contiguous
+_clone = torch.Tensor.clone
+_detach = torch.Tensor.detach
+_cpu = torch.Tensor.cpu
+
+Reply = tuple[dict[str, Any], list[Tensor]]
+
+
+class Server:
+    """One op, served over one channel until the judge closes it."""
+
+    def __init__(self, channel: Channel, device: str) -> None:
+        self._channel = channel
+        self._device = torch.device(device)
+        self._tensors: dict[int, Tensor] = {}
+        self._numbers = itertools.count()
+        self._recorder = Recorder()
+        self._function: Callable[..., Any] | None = None
+        self._module: type[Any] | None = None
+        self._timed: list[list[Tensor]] = []
+        self._state = state()
+
+    def serve(self) -> None:
+        """Answer every request; one that raises is answered with what it raised."""
+        requests: dict[str, Callable[[dict[str, Any], list[Tensor]], Reply]] = {
+            "load": self._load,
+            "put": self._put,
+            "write": self._write,
+            "read": self._read,
+            "drop": self._drop,
+            "call": self._call,
+            "twice": self._twice,
+            "opcheck": self._opcheck,
+            "time": self._time,
+            "timed results": self._timed_results,
+            "profile": self._profile,
+        }
+        while True:
+            try:
+                body, tensors = self._channel.receive()
+            except ChannelClosed:
+                return
+            try:
+                reply, values = requests[body["do"]](body, tensors)
+            except BaseException as error:  # a candidate may raise anything, SystemExit included
+                reply, values = {"raised": _describe(error)}, []
+            self._channel.send({**reply, "changed": self._changed()}, values)
+
+    def _changed(self) -> list[str]:
+        """What of torch's global state or the process is not as it was before the op came."""
+        now, before = state(), self._state.items()
+        return [f"{key}: {was} -> {now[key]}" for key, was in before if was != now[key]]
+
+    def _load(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        """Import the op's wrapper; which files that loaded, by digest."""
+        op, package = body["op"], import_module("workbench_kernels")
+        package.__path__[:] = body["path"]
+        wrapper = import_module(f"workbench_kernels.{op}.wrapper")
+        self._function = getattr(wrapper, op)
+        self._module = getattr(wrapper, body["module"])
+        own = f"workbench_kernels.{op}."
+        loaded = [module for name, module in sys.modules.items() if name.startswith(own)]
+        paths = [Path(str(module.__file__)) for module in loaded]
+        return {"files": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}}, []
+
+    def _put(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        """Keep tensors; `repeat` says how often each is repeated along its first dimension."""
+        handles = []
+        for t, times in zip(tensors, body.get("repeat") or [1] * len(tensors), strict=True):
+            placed = self._place(t)
+            if times > 1:
+                placed = placed.repeat(times, *[1] * (t.ndim - 1))
+            handle = next(self._numbers)
+            self._tensors[handle] = placed
+            handles.append(handle)
+        return {"handles": handles}, []
+
+    def _write(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        """Other values in the same memory, which autograd's version counter does not tell."""
+        for handle, t in zip(body["handles"], tensors, strict=True):
+            self._tensors[handle].data.copy_(t)
+        return {}, []
+
+    def _read(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        return {}, [_plain(self._tensors[handle]) for handle in body["handles"]]
+
+    def _drop(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        for handle in body["handles"]:
+            del self._tensors[handle]
+        return {}, []
+
+    def _call(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        """Call the op: its outputs and gradients, and if asked the inputs as they are after."""
+        call = self._prepare(body)
+        poison = uninitialised_is_nan() if body["poison"] else nullcontext()
+        plain = body["what"] == "function"  # a compiler stumbles over the recorder
+        recording = self._recorder.recording(body["launching"]) if plain else nullcontext()
+        with poison, recording:
+            leaves, outputs = call.outputs(self._callable(body["what"], call))
+            forward = self._recorder.launches.total()
+            tensors = [y for y in outputs if isinstance(y, Tensor)]
+            gradients = call.gradients(leaves, tensors) if body["backward"] else {}
+        inputs = [t for t in self._own(body["inputs"]) if t is not None]
+        results = [*tensors, *gradients.values()]
+        last = body.get("last")
+        reply = {
+            "outputs": len(tensors),
+            "gradients": list(gradients),
+            "forms": [form(y) for y in outputs],
+            "aliases": [any(share_memory(t, y) for t in inputs) for y in tensors],
+            "forward launches": forward,
+            **self._recorder.facts(),
+        }
+        if body.get("keep"):
+            reply["kept"] = self._keep(results)
+        values = [_plain(t if last is None else _last(t, last)) for t in results]
+        if body.get("inputs back"):
+            values += [_cpu(t) for t in inputs]
+        return reply, values
+
+    def _twice(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        call = self._prepare(body)
+        assert self._function is not None
+        return {}, [_plain(t) for t in twice(*call.outputs(self._function))]
+
+    def _opcheck(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        """`torch.library.opcheck` on every op of its own that one forward and backward calls."""
+        from workbench_kernels.testing import check_ops
+
+        call = self._prepare(body)
+
+        def forward_and_backward() -> None:
+            assert self._function is not None
+            call.gradients(*call.outputs(self._function))
+
+        check_ops(body["op"], forward_and_backward)
+        return {}, []
+
+    def _time(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        """Many calls, unrecorded; the results stay here until some are asked for."""
+        assert self._function is not None
+        pool = [self._prepare(call) for call in body["pool"]]
+        spent, self._timed = timing.run(
+            self._function, pool, body["calls"], backward=body["backward"]
+        )
+        return {"milliseconds": spent}, []
+
+    def _timed_results(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        return {}, [_plain(t) for t in self._timed[body["which"]]]
+
+    def _profile(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        assert self._function is not None
+        pool = [self._prepare(call) for call in body["pool"]]
+        return {"kernels": timing.kernels(self._function, pool, backward=body["backward"])}, []
+
+    def _prepare(self, body: dict[str, Any]) -> Call:
+        return Call(
+            names=body["names"],
+            inputs=[t for t in self._own(body["inputs"]) if t is not None],
+            needs=body["needs"],
+            upstream=self._own(body["upstream"]),
+            parameters=body["parameters"],
+        )
+
+    def _own(self, handles: Sequence[int | None]) -> list[Tensor | None]:
+        return [None if handle is None else self._tensors[handle] for handle in handles]
+
+    def _keep(self, results: Sequence[Tensor]) -> list[int]:
+        handles = [next(self._numbers) for _ in results]
+        self._tensors |= dict(zip(handles, results, strict=True))
+        return handles
+
+    def _callable(self, what: str, call: Call) -> Callable[..., Any]:
+        """The op as a function, compiled, or as a module that takes what the function takes."""
+        assert self._function is not None and self._module is not None
+        if what == "function":
+            return self._function
+        if what == "compiled":
+            torch._dynamo.reset()
+            return torch.compile(self._function, fullgraph=True, backend="aot_eager")
+        return _as_function(self._module, call)
+
+    def _place(self, t: Tensor) -> Tensor:
+        """The tensor on the op's device, laid out as it came."""
+        if self._device.type == "cpu":
+            return t
+        storage = t.untyped_storage().to(device=self._device)
+        placed = torch.empty(0, dtype=t.dtype, device=self._device)
+        return placed.set_(storage, t.storage_offset(), t.shape, t.stride())
+
+
+def _as_function(module: type[Any], call: Call) -> Callable[..., Any]:
+    """The module with its defaults (a required argument is the width) and the call's tensors as its
+    parameters.
+    """
+    wanted = inspect.signature(module).parameters.values()
+    required = [p for p in wanted if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    instance = module(*[call.inputs[0].shape[-1]] * len(required))
+    own = dict(instance.named_parameters())
+    for name in own:
+        if name not in call.names:
+            raise TypeError(f"the module's parameter {name} is no tensor of the reference")
+
+    def function(*tensors: Tensor) -> Any:
+        named = dict(zip(call.names, tensors, strict=True))
+        for name, parameter in own.items():
+            parameter.data = named[name].detach()
+        return instance(*(t for name, t in named.items() if name not in own))
+
+    return function
+
+
+def _plain(t: Tensor) -> Tensor:
+    """The values alone, in memory of their own."""
+    return _cpu(_clone(_contiguous(_detach(t))))
+
+
+def _last(t: Tensor, rows: int) -> Tensor:
+    return t[-rows:] if t.ndim else t
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
+    try:
+        message = " ".join(str(error).split())[:500]
+    except BaseException:
+        message = ""
+    return {"kinds": [kind.__name__ for kind in type(error).__mro__], "message": message}

@@ -19,5 +19,9 @@ setup(
         "workbench_kernels": "kernels/workbench_kernels",
         **DATA,
     },
-    package_data={"*": ["py.typed", "*.json"], **{name: ["**/*"] for name in DATA}},
+    package_data={
+        "*": ["py.typed", "*.json"],
+        "workbench.evidence": ["templates/*.j2"],
+        **{name: ["**/*"] for name in DATA},
+    },
 )

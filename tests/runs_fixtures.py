@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from workbench.errors import AuthorError
-from workbench.repository import Repository, op_paths
+from workbench.evidence import Evidence, Machine
+from workbench.repository import Repository, content, op_paths
 from workbench.runs import Request, StageResult
 from workbench.runs.engine import Context, Engine
 
@@ -70,12 +73,79 @@ def generate(context: Context) -> StageResult:
     return StageResult(summary=["draft author"])
 
 
+MACHINE = Machine(
+    os="Linux 6.8.0-1021 x86_64",
+    cpu="A CPU @ 2.20GHz",
+    cores=2,
+    gpus=(),
+    driver="",
+    sandbox="bubblewrap 0.8.0, no network",
+)
+
+
+def seen(context: Context, kind: str, summary: list[str], data: dict[str, Any]) -> Evidence:
+    """A record that is the same in every run of the same files, whenever it is made."""
+    return Evidence(
+        kind=kind,  # type: ignore[arg-type]
+        op=context.run.op,
+        files=content(context.root, context.run.op).digests,
+        library={"kernels/workbench_kernels/op.py": "0" * 64},
+        seed=1234567 if kind == "verification" else None,
+        recipe={"inputs": "drawn from the seed"},
+        machine=MACHINE,
+        versions={"python": "3.11.7", "torch": "2.13.0+cpu"},
+        created=datetime(2026, 8, 1, 12, 30, tzinfo=UTC),
+        workbench={"version": "0.1.0"},
+        summary=tuple(summary),
+        data=data,
+    )
+
+
+def check(name: str, **found: Any) -> dict[str, Any]:
+    """A check of a verdict, passed unless said otherwise."""
+    plain = {"status": "passed", "cases": 2, "message": "", "seconds": 0.5}
+    return {"name": name, "forward_error": None, "backward_error": None, **plain, **found}
+
+
+CHECKS = [
+    check("forward", forward_error=0.9057, cases=3),
+    check("backward", backward_error=1.0124, cases=1),
+    check("own tests", cases=9),
+    check("clock", status="skipped", cases=0, message="there is no GPU"),
+]
+
+
+def verdict(*checks: dict[str, Any], passed: bool = True) -> dict[str, Any]:
+    """What the judge would leave of these checks."""
+    return {
+        "passed": passed,
+        "device": "cpu interpreter, no GPU involved",
+        "interpreted": True,
+        "dtypes": ["float32", "bfloat16"],
+        "mutants": [
+            {"name": "zero", "description": "y is 0", "fate": "killed", "by": "test_forward"},
+            {"name": "tail", "description": "no mask", "fate": "survived", "by": "forward"},
+        ],
+        "checks": list(checks),
+    }
+
+
 def verify(context: Context) -> StageResult:
-    return StageResult(summary=["4 cases", "0 failed"])
+    summary = ["4 cases", "0 failed"]
+    evidence = [seen(context, "verification", summary, verdict(*CHECKS))]
+    return StageResult(summary=summary, evidence=evidence)
 
 
 def bench(context: Context) -> StageResult:
-    return StageResult(summary=["no GPU"], unknown=["how fast it is: no time was measured"])
+    kernel = {"kernel": "_relu2_fwd", "target": "sm_90", "cols": 4096, "registers": 32}
+    kernel |= {"spill_bytes": 0, "shared_bytes": 0, "num_warps": 4, "occupancy": 0.875}
+    kernel |= {"loads": 2, "wide_loads": 2, "stores": 1, "wide_stores": None}
+    data = {"kernels": [kernel], "failures": []}
+    return StageResult(
+        summary=["no GPU"],
+        unknown=["how fast it is: no time was measured"],
+        evidence=[seen(context, "compilation", ["no GPU"], data)],
+    )
 
 
 CHEAP: dict[str, Callable[[Context], StageResult]] = {
@@ -88,8 +158,13 @@ CHEAP: dict[str, Callable[[Context], StageResult]] = {
 
 def fails(context: Context) -> StageResult:
     """A check that says no."""
+    message = "dx is wrong at (3, 1000) in bfloat16"
+    found = verdict(check("backward", status="failed", message=message), passed=False)
     return StageResult(
-        ok=False, summary=["1 failed"], problem="dx is wrong at (3, 1000) in bfloat16"
+        ok=False,
+        summary=["1 failed"],
+        problem=message,
+        evidence=[seen(context, "verification", ["1 failed"], found)],
     )
 
 
@@ -101,7 +176,8 @@ def gives_up(context: Context) -> StageResult:
 def has_much_to_say(context: Context) -> StageResult:
     """A check with more facts than fit in a line."""
     long = "and so on: one fact that is longer than what is left of the line, and even of the next"
-    return StageResult(summary=["96 cases", "fp32 bf16 fp16", "forward and backward", long])
+    summary = ["96 cases", "fp32 bf16 fp16", "forward and backward", long]
+    return verify(context).model_copy(update={"summary": summary})
 
 
 def is_buggy(context: Context) -> StageResult:

@@ -154,6 +154,9 @@ def test_json_is_one_object_on_every_command(library: Path, run: str) -> None:
         ("ops",): "catalogues",
         ("approve", run): "approval",
         ("show", "nothing"): "error",
+        ("report", run): "report",
+        ("verify-report", "README.md"): "findings",
+        ("verify-report", "nowhere.md"): "error",
         ("abort", run): "hint",
     }
     for arguments, key in calls.items():
@@ -171,6 +174,35 @@ def test_a_failed_verification_ends_with_its_code(library: Path) -> None:
     process = workbench(library, "new", "relu2", "--json", STAGES="verify=fails")
     assert process.returncode == 5
     assert answer(process)["state"] == "failed"
+
+
+def test_a_report_and_its_check(library: Path, run: str) -> None:
+    assert workbench(library, "report", run).stdout.startswith("**relu2: verified**, 0<!--=")
+    written = workbench(library, "report", run, "--output", "report.md")
+    assert written.stdout == "report     report.md · workbench verify-report report.md\n"
+    report = library / "report.md"
+    checked = workbench(library, "verify-report", "report.md")
+    assert checked.returncode == 0, checked.stdout
+    assert re.fullmatch(
+        r"report     \d+ numbers checked · 2 records cited · 0 wrong\n", checked.stdout
+    )
+    line = report.read_text().count("\n") + 1
+    report.write_text(report.read_text() + "It is 3.5x faster.\n")
+    checked = workbench(library, "verify-report", "report.md")
+    assert checked.returncode == 5
+    assert checked.stdout.startswith(
+        f"wrong      report.md:{line}:7: 3.5x: no record says this number\n"
+        "           cite the record it is from, or leave it out\n"
+    )
+    data = workbench(library, "verify-report", "report.md", "--json")
+    assert data.returncode == 5
+    assert (answer(data)["passed"], answer(data)["findings"][0]["column"]) == (False, 7)
+
+
+def test_a_text_without_numbers_says_so(library: Path) -> None:
+    checked = workbench(library, "verify-report", "README.md")
+    assert checked.returncode == 0
+    assert checked.stdout == "report     0 numbers checked · 0 records cited · 0 wrong\n"
 
 
 def test_an_author_that_gives_up_ends_with_its_code(library: Path) -> None:
@@ -234,6 +266,8 @@ def test_without_a_run_there_is_nothing_to_list(library: Path) -> None:
         (["new"], 2, "Missing argument"),
         (["new", "relu2", "--tier", "one"], 2, "--tier"),
         (["newish"], 2, "No such command"),
+        (["report", "relu2"], 1, "no run 'relu2'"),
+        (["verify-report", "nowhere.md"], 2, "can't be read"),
         (["new", "Relu-2"], 2, "is not a name for an op"),
         (["approve", "relu2-0000"], 1, "no run 'relu2-0000'"),
         (["approve", "relu2-0000", "--as", "nobody"], 2, "does not name a person"),

@@ -65,11 +65,27 @@ def finish(root: Path) -> None:
         runs.approve(run.id, APPROVER)
 
 
-def assert_done(root: Path, tree: str, untouched: dict[str, str]) -> None:
-    """One run, one commit with exactly this tree, and the user's checkout as it was."""
+def tree_of(root: Path, *, evidence: bool = True) -> list[str]:
+    """The files that the only run committed; what was seen of them only if that never differs."""
+    (run,) = engine(root).store.all()
+    files = git(root, "ls-tree", "-r", f"workbench/{run.id}").splitlines()
+    assert sum(file.endswith("evidence.json") for file in files) == 1
+    return [file for file in files if evidence or not file.endswith("evidence.json")]
+
+
+def assert_done(
+    root: Path, tree: list[str], untouched: dict[str, str], *, evidence: bool = True
+) -> None:
+    """One run, one commit with exactly these files, and the user's checkout as it was."""
     (run,) = engine(root).store.all()
     assert run.state is State.COMMITTED
-    assert git(root, "rev-parse", f"workbench/{run.id}^{{tree}}") == tree
+    assert tree_of(root, evidence=evidence) == tree
+    standing = [id_ for stage in ("verify", "bench") for id_ in run.latest(stage).evidence]  # type: ignore[union-attr]
+    assert run.approval is not None
+    assert run.approval.evidence == standing
+    assert {id_ for record in run.records for id_ in record.evidence} == {
+        seen.id for seen in engine(root).store.evidence(run=run.id)
+    }
     assert git(root, "rev-list", "--count", f"main..workbench/{run.id}") == "1"
     assert git(root, "branch", "--list", "workbench/*").split() == [f"workbench/{run.id}"]
     assert len(git(root, "worktree", "list").splitlines()) == 1
@@ -80,12 +96,11 @@ def assert_done(root: Path, tree: str, untouched: dict[str, str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, int, float]:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], int, float]:
     """The tree of a run nobody disturbs, how many calls it takes, and how many seconds."""
     root = make_library(tmp_path_factory.mktemp("reference") / "library")
     calls = counted(lambda: whole_run(root))
-    (run,) = engine(root).store.all()
-    tree = git(root, "rev-parse", f"workbench/{run.id}^{{tree}}")
+    tree = tree_of(root)
     again = make_library(tmp_path_factory.mktemp("timed") / "library")
     began = time.monotonic()
     whole_run(again)
@@ -100,7 +115,7 @@ def moments(seed: int, upto: float) -> list[float]:
 
 @pytest.mark.parametrize("part", range(MOMENTS))
 def test_killed_between_two_calls(
-    part: int, uninterrupted: tuple[str, int, float], tmp_path: Path
+    part: int, uninterrupted: tuple[list[str], int, float], tmp_path: Path
 ) -> None:
     """Every part of the engine's own work dies once, the same places in every test run."""
     tree, calls, _ = uninterrupted
@@ -116,7 +131,7 @@ def test_killed_between_two_calls(
 
 @pytest.mark.parametrize("part", range(MOMENTS))
 def test_killed_by_the_clock(
-    part: int, uninterrupted: tuple[str, int, float], tmp_path: Path
+    part: int, uninterrupted: tuple[list[str], int, float], tmp_path: Path
 ) -> None:
     """Git, which most of the time goes to, dies with the engine in the middle of its work."""
     tree, _, seconds = uninterrupted
@@ -131,7 +146,9 @@ def test_killed_by_the_clock(
     assert_done(root, tree, untouched)
 
 
-def test_killed_again_and_again(uninterrupted: tuple[str, int, float], tmp_path: Path) -> None:
+def test_killed_again_and_again(
+    uninterrupted: tuple[list[str], int, float], tmp_path: Path
+) -> None:
     """A resumed run may be killed too, as often as bad luck wants."""
     tree, calls, _ = uninterrupted
     root = make_library(tmp_path / "library")
@@ -144,7 +161,7 @@ def test_killed_again_and_again(uninterrupted: tuple[str, int, float], tmp_path:
 
 
 def test_the_orphans_of_a_killed_engine_do_not_disturb(
-    uninterrupted: tuple[str, int, float], tmp_path: Path
+    uninterrupted: tuple[list[str], int, float], tmp_path: Path
 ) -> None:
     """Only the engine is killed: a git it started goes on, and `resume` waits for it."""
     tree, _, seconds = uninterrupted
@@ -199,7 +216,7 @@ def test_a_real_run_killed_by_the_clock(tmp_path: Path) -> None:
     succeed(command(root, "new", "relu2", "--tier", "1"))
     seconds = time.monotonic() - began
     succeed(command(root, "approve", "relu2-"))
-    tree = git(root, "rev-parse", f"workbench/{engine(root).store.all()[0].id}^{{tree}}")
+    tree = tree_of(root, evidence=False)
     for number, moment in enumerate(moments(11, seconds)[::5]):
         git(tmp_path, "clone", "--quiet", "--single-branch", "uninterrupted", f"library{number}")
         root = tmp_path / f"library{number}"
@@ -213,5 +230,5 @@ def test_a_real_run_killed_by_the_clock(tmp_path: Path) -> None:
         begun = engine(root).store.all()
         succeed(command(root, "resume", "relu2-") if begun else command(root, "new", "relu2"))
         succeed(command(root, "approve", "relu2-"))
-        assert_done(root, tree, untouched)
+        assert_done(root, tree, untouched, evidence=False)
         shutil.rmtree(root)

@@ -54,6 +54,8 @@ def test_the_wheel_holds_packages_and_data(tmp_path: Path) -> None:
         "from workbench.authors.draft import DraftAuthor\n"
         "from workbench.profile import analyze; from workbench.reference import find\n"
         "print(asset('tiers'), (asset('workflows') / 'kernel-dev.toml').is_file())\n"
+        "from workbench.evidence.render import _environment\n"
+        "_environment().get_template('report.md.j2')\n"
         "print(len(DraftAuthor().render(analyze(find('relu2'), 'relu2'), find('relu2'))))"
     )
     assert python(code, tmp_path, str(site)).split() == [

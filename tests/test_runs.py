@@ -50,6 +50,7 @@ OP_FILES = [
     "kernels/workbench_kernels/relu2/wrapper.py",
     "tests/kernels/test_relu2.py",
 ]
+COMMITTED = ["kernels/workbench_kernels/relu2/evidence.json", *OP_FILES]
 
 
 def worktree(root: Path, run: Run) -> Path:
@@ -75,7 +76,7 @@ def test_a_run_ends_in_one_commit_of_exactly_its_files(library: Path) -> None:
     assert run.state is State.COMMITTED
     assert everything(library) == before
     branch = f"workbench/{run.id}"
-    assert git(library, "diff", "--name-only", "main", branch).splitlines() == OP_FILES
+    assert git(library, "diff", "--name-only", "main", branch).splitlines() == COMMITTED
     assert git(library, "rev-list", "--count", f"main..{branch}") == "1"
     assert (
         git(library, "log", "-1", "--format=%an <%ae> %cn <%ce>", branch)
@@ -103,7 +104,7 @@ def test_a_dirty_checkout_stays_dirty(library: Path) -> None:
     assert everything(library) == before
     assert (
         git(library, "diff", "--name-only", "feature", f"workbench/{run.id}").splitlines()
-        == OP_FILES
+        == COMMITTED
     )
 
 
@@ -204,7 +205,7 @@ def test_python_caches_are_no_change(library: Path) -> None:
     runs = engine(library, verify=imports)
     run = runs.approve(runs.start(request()).id, APPROVER)
     assert (
-        git(library, "diff", "--name-only", "main", f"workbench/{run.id}").splitlines() == OP_FILES
+        git(library, "diff", "--name-only", "main", f"workbench/{run.id}").splitlines() == COMMITTED
     )
 
 

@@ -13,11 +13,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from runs_fixtures import request
+from runs_fixtures import MACHINE, request
 
-from workbench.errors import RunError, StorageError
+from workbench.errors import EvidenceError, RunError, StorageError
+from workbench.evidence import Evidence
 from workbench.runs import Approval, Record, Run, StageResult, State
-from workbench.runs.store import Store, now
+from workbench.runs.store import STEPS, VERSION, Store, now
 
 
 def new_run(id_: str = "relu2-7f3a", age: int = 0) -> Run:
@@ -25,9 +26,38 @@ def new_run(id_: str = "relu2-7f3a", age: int = 0) -> Run:
     return Run(id=id_, request=request(), base="b" * 40, created=created, updated=created)
 
 
-def new_record(stage: str = "verify", ok: bool = True) -> Record:
-    result = StageResult(ok=ok, summary=["96 cases", "0 failed"], data={"worst": [1.5, None]})
-    return Record(stage=stage, result=result, content="c" * 64, started=now(), seconds=1.25)
+def new_record(stage: str = "verify", ok: bool = True, *evidence: Evidence) -> Record:
+    result = StageResult(
+        ok=ok,
+        summary=["96 cases", "0 failed"],
+        data={"worst": [1.5, None]},
+        evidence=list(evidence),
+    )
+    return Record(
+        stage=stage,
+        result=result,
+        evidence=[e.id for e in evidence],
+        content="c" * 64,
+        started=now(),
+        seconds=1.25,
+    )
+
+
+def new_evidence(op: str = "relu2", **data: object) -> Evidence:
+    return Evidence(
+        kind="verification",
+        op=op,
+        files={"kernel.py": "f" * 64},
+        library={},
+        seed=7,
+        recipe={},
+        machine=MACHINE,
+        versions={},
+        created=now(),
+        workbench={},
+        summary=(),
+        data=data,
+    )
 
 
 @pytest.fixture
@@ -115,6 +145,9 @@ def test_killed_inside_a_transition(store: Store, when: str) -> None:
     happened = when == "after COMMIT"
     assert (len(kept.records) == 1) is happened
     assert (kept.state is State.REVIEW) is happened
+    ids = [id_ for record in kept.records for id_ in record.evidence]
+    assert [evidence.id for evidence in store.evidence()] == ids
+    assert len(ids) == happened
     assert store.save(kept, new_record("bench")).latest("bench") is not None
 
 
@@ -136,8 +169,108 @@ def _die_around_commit(store: Store, run: Run, when: str) -> None:
         return database
 
     sqlite3.connect = watched  # type: ignore[assignment]
-    store.save(run.model_copy(update={"state": State.REVIEW}), new_record())
+    record = new_record("verify", True, new_evidence())
+    store.save(run.model_copy(update={"state": State.REVIEW}), record)
     os._exit(1)
+
+
+def test_keeps_evidence_apart_from_the_record_that_names_it(store: Store) -> None:
+    run, evidence = new_run(), new_evidence(samples=[0.1, 1e-300])
+    store.create(run)
+    kept = store.save(run, new_record("verify", True, evidence))
+    assert kept.records[0].evidence == [evidence.id]
+    assert kept.records[0].result.evidence == []
+    assert store.evidence(run=run.id) == [evidence]
+
+
+def test_finds_evidence_by_run_op_and_id(store: Store) -> None:
+    assert store.evidence() == []
+    assert store.runs_with("f" * 64) == []
+    one, two, three = new_evidence(n=1), new_evidence(n=2), new_evidence("silu")
+    store.add_evidence([one], "relu2-0001")
+    store.add_evidence([two, one], "relu2-0002")
+    store.add_evidence([three])
+    assert store.evidence() == [one, two, three]
+    assert store.evidence(run="relu2-0002") == [two, one]
+    assert store.evidence(op="silu") == [three]
+    assert store.evidence(run="relu2-0001", op="silu") == []
+    assert store.evidence(begins=two.id[:12]) == [two]
+    assert store.runs_with(one.id) == ["relu2-0002", "relu2-0001"]
+    assert store.runs_with(three.id) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE evidence SET record = '{}'",
+        "UPDATE evidence SET run = 'relu2-0002'",
+        "DELETE FROM evidence",
+        "INSERT OR REPLACE INTO evidence SELECT id, run, 'silu', kind, created, '' FROM evidence",
+    ],
+)
+def test_evidence_is_there_for_good(store: Store, change: str) -> None:
+    evidence = new_evidence()
+    store.add_evidence([evidence], "relu2-0001")
+    with sqlite3.connect(store.path) as database:
+        try:
+            database.execute(change)
+        except sqlite3.IntegrityError as error:
+            assert "evidence is never" in str(error)
+    store.add_evidence([evidence], "relu2-0001")
+    assert store.evidence(run="relu2-0001", op="relu2") == [evidence]
+
+
+def test_evidence_changed_behind_its_back_is_found(store: Store) -> None:
+    store.add_evidence([new_evidence(error=0.9)])
+    with sqlite3.connect(store.path) as database:
+        database.execute("DROP TRIGGER evidence_is_not_changed")
+        database.execute("UPDATE evidence SET record = replace(record, '0.9', '0.1')")
+    with pytest.raises(EvidenceError, match="was changed"):
+        store.evidence()
+
+
+def old_store(store: Store) -> Run:
+    """A store as the version before evidence left it, with a run; the run."""
+    run = new_run()
+    assert store.create(run)
+    with sqlite3.connect(store.path) as database:
+        database.execute("DROP TABLE evidence")
+        database.execute("PRAGMA user_version = 1")
+    return run
+
+
+def test_an_older_store_is_read_as_it_is(store: Store) -> None:
+    run = old_store(store)
+    assert store.get(run.id).id == run.id
+    assert store.evidence(run=run.id) == []
+    assert store.runs_with("f" * 64) == []
+    with sqlite3.connect(store.path) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+def test_an_older_store_is_brought_up_when_written(store: Store) -> None:
+    run = old_store(store)
+    evidence = new_evidence()
+    kept = store.save(run, new_record("verify", True, evidence))
+    assert (kept.id, len(kept.records)) == (run.id, 1)
+    assert store.evidence() == [evidence]
+    with sqlite3.connect(store.path) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (VERSION,)
+
+
+def test_a_store_of_the_first_version_has_these_tables(tmp_path: Path) -> None:
+    """What is out there: no step that was released may change."""
+    with sqlite3.connect(tmp_path / "runs.db") as database:
+        for statement in STEPS[0]:
+            database.execute(statement)
+        tables = [
+            (name, [row[1] for row in database.execute(f"PRAGMA table_info({name})")])
+            for name in ("runs", "records")
+        ]
+    assert tables == [
+        ("runs", "id request base state reason approval created updated".split()),
+        ("records", "number run stage superseded record".split()),
+    ]
 
 
 WRITER = """

@@ -7,6 +7,7 @@ failed, 70 a bug of ours, 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import traceback
@@ -19,8 +20,10 @@ import typer
 from workbench.console import Terminal, print_error
 from workbench.errors import VerificationFailed, WorkbenchError
 from workbench.runs import Run, State
+from workbench.verification import Kind
 
 if TYPE_CHECKING:
+    from workbench.evidence.archive import Archive
     from workbench.runs.engine import Engine
 
 app = typer.Typer(
@@ -133,6 +136,70 @@ def abort(run: RunId, as_json: Json = False) -> None:
 
 
 @app.command()
+def verify(
+    target: Annotated[
+        str, typer.Argument(help="An op, a run, a folder, or a branch or range of git: A..B.")
+    ],
+    kind: Annotated[Kind | None, typer.Option("--as", help="What TARGET is.")] = None,
+    op: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only these ops.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="That of a verdict to repeat.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=1, help="Seconds for an op.")] = None,
+    sandbox: Annotated[str | None, typer.Option(metavar="LEVEL", help="How to confine it.")] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge ops wherever they are: in the library, a run, a folder, a branch or range of git."""
+    from workbench.verification import junit as xml
+    from workbench.verification import targets
+    from workbench.verification.verify import verify as judge
+
+    if sandbox is not None:
+        os.environ["WORKBENCH_SANDBOX"] = sandbox
+    with Terminal(as_json) as terminal, targets.resolve(target, kind) as found:
+        chosen = found.only(op or ())
+        if junit is not None:
+            xml.write(junit, b"")  # rather fail now than after the work
+        terminal.target(chosen)
+        result = judge(chosen, terminal, seed=seed, timeout=timeout)
+        if junit is not None:
+            xml.write(junit, xml.document(result))
+        terminal.verification(result)
+    if not result.passed:
+        raise typer.Exit(VerificationFailed.exit_code)
+
+
+@app.command()
+def report(
+    name: Annotated[str, typer.Argument(metavar="RUN|OP", help="A run, or an op of the library.")],
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write what is known of an op as Markdown, from its evidence and from nothing else."""
+    from workbench.evidence import render
+
+    with Terminal(as_json) as terminal:
+        text = render.report(_archive(terminal).about(name))
+        if output is not None:
+            render.write(text, output)
+        terminal.report(text, output)
+
+
+@app.command("verify-report")
+def verify_report(
+    file: Annotated[Path, typer.Argument(help="A document: a report, a README, a PR's text.")],
+    as_json: Json = False,
+) -> None:
+    """Find the numbers of a document that no record says, or whose op was changed since."""
+    from workbench.evidence import check
+
+    with Terminal(as_json) as terminal:
+        checked = check.check_file(file, _archive(terminal))
+        terminal.checked(checked)
+    if not checked.passed:
+        raise typer.Exit(VerificationFailed.exit_code)
+
+
+@app.command()
 def ops(as_json: Json = False) -> None:
     """List the library's ops, and the names `new` knows without a reference."""
     from workbench.tiers import tiers
@@ -166,6 +233,14 @@ def _engine(terminal: Terminal) -> Engine:
     from workbench.runs.stages import STAGES
 
     return Engine(Repository.discover(Path.cwd()), STAGES, terminal)
+
+
+def _archive(terminal: Terminal) -> Archive:
+    """The records of the repository around the working directory."""
+    from workbench.evidence.archive import Archive
+
+    engine = _engine(terminal)
+    return Archive(engine.repository, engine.store)
 
 
 def _end(terminal: Terminal, run: Run) -> None:

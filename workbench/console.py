@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -21,9 +22,12 @@ from workbench.errors import WorkbenchError
 from workbench.runs import Run, StageResult, State
 
 if TYPE_CHECKING:
+    from workbench.evidence.check import Checked
     from workbench.profile import Profile
     from workbench.runs.review import Review
     from workbench.tiers import Tier
+    from workbench.verification.result import OpResult, Verification
+    from workbench.verification.targets import Target
 
 INDENT = 11
 SEPARATOR = " · "
@@ -215,6 +219,73 @@ class Terminal:
             names = ", ".join(tier.references) or "no names"
             self.facts(f"tier {tier.number}", [f"{tier.title}: {names}"])
 
+    # What `verify` finds
+
+    def target(self, target: Target) -> None:
+        """What is about to be judged."""
+        if not self.as_json:
+            label = "range" if target.kind == "git" else target.kind
+            self.facts(label, [*target.facts, f"{_count(target.ops, 'op')} to judge"])
+
+    def judged(self, result: OpResult) -> None:
+        """An op's verdict, with what failed and what nobody knows."""
+        self._stop()
+        if self.as_json:
+            return
+        verdict = result.verdict
+        label, style = ("passed", "bold green") if result.passed else ("failed", "bold red")
+        self.facts(label, [result.op, *verdict.summary(), f"seed {verdict.seed}"], style)
+        for check in verdict.failures:
+            for line in f"{check.name}: {check.message}".splitlines():
+                self.facts("", [line])
+        for number, check in enumerate(verdict.skipped):
+            label = "" if number else "not known"
+            self.facts(label, [f"{check.name}: {check.message}"], "bold yellow")
+
+    def verification(self, found: Verification) -> None:
+        """What was not judged, and the count of what was."""
+        if self.as_json:
+            self.answer(found.model_dump(mode="json"))
+            return
+        if found.deleted:
+            self.facts("deleted", [", ".join(found.deleted)])
+        if found.other_files:
+            facts = [_count(found.other_files, "other file")]
+            if found.judging_files:
+                names = ", ".join(found.judging_files)
+                facts.append(f"of these, ops are judged by {names}: for a person to review")
+            self.facts("not judged", facts)
+        passed = sum(result.passed for result in found.ops)
+        counted = f"{passed} of {len(found.ops)} ops passed"
+        if not found.ops:
+            what = "changes no op" if found.base != found.head else "has no commit of its own"
+            counted = f"nothing to judge: {found.target} {what}"
+        self.facts("verify", [counted], "bold green" if found.passed else "bold red")
+
+    # Reports
+
+    def report(self, text: str, file: Path | None) -> None:
+        """A report as it is, or where it was written to."""
+        if self.as_json:
+            self.answer({"report": text, "file": None if file is None else str(file)})
+        elif file is None:
+            sys.stdout.write(text)
+        else:
+            self.facts("report", [str(file), f"workbench verify-report {file}"])
+
+    def checked(self, found: Checked) -> None:
+        """How many numbers of a document were looked up, and each that is not so."""
+        if self.as_json:
+            self.answer(found.model_dump(mode="json"))
+            return
+        for finding in found.findings:
+            where = f"{finding.file}:{finding.line}:{finding.column}: {finding.token}"
+            self.facts("wrong", [f"{where}: {finding.problem}"], "bold red")
+            self.facts("", [finding.hint])
+        counted = [f"{found.numbers} numbers checked", f"{len(found.records)} records cited"]
+        counted.append(f"{len(found.findings)} wrong")
+        self.facts("report", counted, "bold green" if found.passed else "bold red")
+
     def _heading(self, run: Run) -> None:
         request = run.request
         self.facts("run", [run.id, run.state, f"begun {_age(run.created)}"])
@@ -239,10 +310,15 @@ def print_facts(
 ) -> None:
     """One line of facts, wrapped to the console's width if it is a terminal."""
     width = max(console.width - INDENT, 20) if console.is_terminal else sys.maxsize
-    first, *more = fill(facts, width, separator)
+    first, *more = fill(map(printable, facts), width, separator)
     console.print(Text(f"{label:<{INDENT}}", style=style).append(first, style="not bold default"))
     for line in more:
         console.print(Text(" " * INDENT + line))
+
+
+def printable(text: str) -> str:
+    """Text that can't move the cursor or reorder a line, whoever wrote it."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def fill(facts: Iterable[str], width: int, separator: str = SEPARATOR) -> list[str]:
@@ -261,6 +337,10 @@ def fill(facts: Iterable[str], width: int, separator: str = SEPARATOR) -> list[s
             else:
                 lines.append(word)
     return lines
+
+
+def _count(things: Sequence[str], name: str) -> str:
+    return f"{len(things)} {name}{'s' * (len(things) != 1)}"
 
 
 def _note(run: Run) -> str:

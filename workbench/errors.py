@@ -8,6 +8,7 @@ WorkbenchError
 ├── RepositoryError     1   the git repository can't be used as asked
 ├── RunError            1   a run can't do what was asked (unknown, rejected, changed ...)
 ├── StorageError        1   the run store can't be read or written
+├── EvidenceError       1   a record was changed, is missing, or is about other files
 ├── TemplateError       1   a template is broken or lacks a variable
 ├── ProfileGate         3   a person must confirm the profile first
 ├── AuthorError         4   an author gave up, or its budget did
@@ -62,6 +63,10 @@ class RunError(WorkbenchError):
 
 class StorageError(WorkbenchError):
     """The run store can't be read or written."""
+
+
+class EvidenceError(WorkbenchError):
+    """A record of evidence was changed, is missing, or is about other files than it should be."""
 
 
 class TemplateError(WorkbenchError):

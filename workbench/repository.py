@@ -25,6 +25,7 @@ from workbench.errors import RepositoryError, RunError, UsageError
 
 LIBRARY = "kernels/workbench_kernels"
 CACHE = "__pycache__"
+EVIDENCE = "evidence.json"
 # No hook of the user's, no daemon that would outlive the command and keep the run's lock.
 SETTINGS = (
     "core.hooksPath=/dev/null",
@@ -64,13 +65,40 @@ class Content:
         return [*changed, *added, *removed]
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A path of a commit's tree as git has it, whatever its attributes say. Sizes are bytes."""
+
+    mode: str
+    object: str
+    size: int
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it's a file, executable or not: no symbolic link, no submodule."""
+        return self.mode in ("100644", "100755")
+
+
 def op_paths(op: str) -> tuple[str, str]:
     """Where an op lives below a repository's root: its folder and its test."""
     return f"{LIBRARY}/{op}", f"tests/kernels/test_{op}.py"
 
 
+def evidence_path(op: str) -> str:
+    """Where what the judge saw of an op lies. The engine writes it, and no one else."""
+    return f"{LIBRARY}/{op}/{EVIDENCE}"
+
+
+def ops_in(root: Path) -> list[str]:
+    """Names of the ops below a root's library: its folders with a spec."""
+    return sorted(path.parent.name for path in (root / LIBRARY).glob("*/spec.py"))
+
+
 def content(root: Path, op: str) -> Content:
-    """The op's plain files as they are on disk now, without symbolic links and Python's caches."""
+    """The op's plain files as they are on disk now, without symbolic links and Python's caches.
+
+    Its evidence is no part of it: that is about these files.
+    """
     folder, test = (root / path for path in op_paths(op))
     found = [test] if folder.is_symlink() else [*folder.rglob("*"), test]
     files = {
@@ -78,6 +106,7 @@ def content(root: Path, op: str) -> Content:
         for path in found
         if path.is_file() and not path.is_symlink() and CACHE not in path.parts
     }
+    files.pop(evidence_path(op), None)
     return Content({path: files[path].read_bytes() for path in sorted(files)})
 
 
@@ -139,7 +168,7 @@ class Repository:
 
     def ops(self) -> list[str]:
         """Names of the ops in the user's checkout."""
-        return sorted(path.parent.name for path in (self.root / LIBRARY).glob("*/spec.py"))
+        return ops_in(self.root)
 
     def check_new_op(self, op: str) -> None:
         """Refuse a name that can't be an op's, or that HEAD's library uses already.
@@ -177,9 +206,66 @@ class Repository:
             )
         return given or f"{name} <{email}>"
 
-    def diff(self, old: str, new: str) -> str:
-        """The plain difference of two trees or commits."""
-        return self._git("diff", "--no-color", "--no-ext-diff", "--no-textconv", old, new)
+    def diff(self, old: str, new: str, *, without: str) -> str:
+        """The plain difference of two trees or commits, but for one path."""
+        plain = ("--no-color", "--no-ext-diff", "--no-textconv")
+        return self._git("diff", *plain, old, new, "--", ":/", f":(top,exclude,literal){without}")
+
+    def commit(self, revision: str) -> str | None:
+        """The commit a revision names; None where it names none."""
+        try:
+            return self._git(
+                "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
+            )
+        except RepositoryError:
+            return None
+
+    def merge_base(self, one: str, other: str) -> str:
+        """The newest commit both have in their history.
+
+        Raises:
+            RepositoryError: there is none.
+        """
+        try:
+            return self._git("merge-base", one, other)
+        except RepositoryError as error:
+            raise RepositoryError(
+                f"{one[:10]} and {other[:10]} have no common ancestor here",
+                "a shallow clone has too few commits: git fetch --unshallow",
+            ) from error
+
+    def branches(self) -> list[str]:
+        """Every branch, those of remotes too: main, origin/main."""
+        listed = self._git(
+            "for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/remotes"
+        )
+        return listed.splitlines()
+
+    def tree(self, commit: str) -> dict[str, Entry]:
+        """Every file, link and submodule of a commit by path; a name that isn't UTF-8 is escaped.
+
+        Neither .gitattributes nor any configuration can hide one, as they can from `git archive`.
+        """
+        entries = {}
+        for line in self._git("ls-tree", "-r", "-l", "-z", "--full-tree", commit).split("\0"):
+            about, tab, path = line.partition("\t")
+            if tab:
+                mode, _, name, size = about.split()
+                known = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+                entries[known] = Entry(mode, name, int(size) if size != "-" else 0)
+        return entries
+
+    def blobs(self, objects: Sequence[str]) -> list[bytes]:
+        """The contents of objects as they were committed, through no filter."""
+        asked = "".join(f"{name}\n" for name in objects).encode()
+        data = memoryview(self._output("cat-file", "--batch", stdin=asked))
+        found = []
+        for _ in objects:
+            head = bytes(data[:200]).split(b"\n", 1)[0]
+            size, start = int(head.split()[2]), len(head) + 1
+            found.append(bytes(data[start : start + size]))
+            data = data[start + size + 1 :]
+        return found
 
     def branch_head(self, run: str) -> str | None:
         """The commit the run's branch is at."""
@@ -295,11 +381,17 @@ class Repository:
     def _git(
         self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None
     ) -> str:
+        output = self._output(*arguments, stdin=stdin, env=env)
+        return output.decode("utf-8", "surrogateescape").removesuffix("\n")
+
+    def _output(
+        self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None
+    ) -> bytes:
         try:
             with tempfile.TemporaryFile() as file:
                 file.write(stdin)
                 file.seek(0)
-                return self.repo.git.execute(
+                output = self.repo.git.execute(
                     [
                         "git",
                         *(part for setting in SETTINGS for part in ("-c", setting)),
@@ -308,7 +400,10 @@ class Repository:
                     istream=file,
                     env={"GIT_OPTIONAL_LOCKS": "0", **(env or {})},
                     pass_fds=tuple(self.keep_open),
+                    stdout_as_string=False,
+                    strip_newline_in_stdout=False,
                 )
+                return bytes(output)
         except git.GitCommandError as error:
             problem = str(error.stderr).strip().removeprefix("stderr:").strip(" '\n")
             raise RepositoryError(f"git {arguments[0]} failed in {self.root}: {problem}") from error

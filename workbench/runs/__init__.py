@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from workbench.evidence import Evidence
+
 
 class State(StrEnum):
     """Where a run is. OPEN and FAILED runs can be resumed; the last three are final."""
@@ -47,7 +49,8 @@ class Request(_Frozen):
 class StageResult(_Frozen):
     """What a stage found: the facts of its line, what it could not find out, the data behind both.
 
-    `tables` are rows for a reviewer, by title.
+    `tables` are rows for a reviewer, by title. `evidence` is stored in a table of its own; what is
+    kept here are its ids, in the `Record`.
     """
 
     ok: bool = True
@@ -56,13 +59,18 @@ class StageResult(_Frozen):
     unknown: list[str] = []
     tables: dict[str, list[dict[str, Any]]] = {}
     data: dict[str, Any] = {}
+    evidence: list[Evidence] = Field(default=[], exclude=True, repr=False)
 
 
 class Record(_Frozen):
-    """A stage that ended. `content` is the hash of the op's files it was about, "" without any."""
+    """A stage that ended. `content` is the hash of the op's files it was about, "" without any.
+
+    `evidence` are the ids of the records that the stage made.
+    """
 
     stage: str
     result: StageResult
+    evidence: list[str] = []
     content: str = ""
     started: datetime
     seconds: float
@@ -70,10 +78,11 @@ class Record(_Frozen):
 
 
 class Approval(_Frozen):
-    """Who let which content in, and the commit object made of it."""
+    """Who let which content in on which evidence, and the commit object made of both."""
 
     approver: str
     content: str
+    evidence: list[str] = []
     commit: str
     at: datetime
 

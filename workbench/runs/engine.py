@@ -11,15 +11,23 @@ from __future__ import annotations
 import errno
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from workbench import workflow as workflows
-from workbench.errors import Interrupted, RunError, StorageError, UsageError, WorkbenchError
-from workbench.repository import Content, Repository, branch, content
+from workbench.errors import (
+    EvidenceError,
+    Interrupted,
+    RunError,
+    StorageError,
+    UsageError,
+    WorkbenchError,
+)
+from workbench.evidence.document import Document
+from workbench.repository import Content, Repository, branch, content, evidence_path
 from workbench.runs import CLOSED, Approval, Record, Request, Run, StageResult, State
 from workbench.runs.review import commit_message
 from workbench.runs.store import Store, now
@@ -106,23 +114,31 @@ class Engine:
             return self._drive(run)
 
     def approve(self, run_id: str, approver: str) -> Run:
-        """Commit exactly the content that was reviewed, in the name of `approver` (`Name <email>`).
+        """Commit exactly the content that was reviewed and the evidence of it, in the name of
+        `approver` (`Name <email>`).
 
         Raises:
             RunError: not at review, or a file changed since.
+            EvidenceError: a record is missing, was changed, or is about something else.
         """
         with self._held(run_id) as run:
             if run.state is State.APPROVED:
                 return self._commit(run)
             if run.state is not State.REVIEW:
                 raise self._refusal(run)
-            present = self._reviewed(run)
-            tree = self.repository.write_tree(run.base, run.op, present.files)
-            commit = self.repository.write_commit(
-                tree, run.base, commit_message(run, approver), approver
-            )
+            present, document = self._reviewed(run)
+            files = {**present.files, evidence_path(run.op): document.dump().encode()}
+            tree = self.repository.write_tree(run.base, run.op, files)
+            message = commit_message(run, approver, document.evidence)
+            commit = self.repository.write_commit(tree, run.base, message, approver)
             # From here on the commit exists as an object; finishing needs no worktree.
-            approval = Approval(approver=approver, content=present.hash, commit=commit, at=now())
+            approval = Approval(
+                approver=approver,
+                content=present.hash,
+                evidence=[evidence.id for evidence in document.evidence],
+                commit=commit,
+                at=now(),
+            )
             return self._commit(self.store.save(_at(run, State.APPROVED, approval=approval)))
 
     def reject(self, run_id: str, reason: str) -> Run:
@@ -202,6 +218,7 @@ class Engine:
         record = Record(
             stage=stage.name,
             result=result,
+            evidence=[evidence.id for evidence in result.evidence],
             content=self._content(run).hash,
             started=started,
             seconds=round(time.monotonic() - clock, 3),
@@ -241,16 +258,30 @@ class Engine:
 
     def _wait_for_review(self, run: Run, workflow: Workflow, stage: Stage) -> Run:
         present = self._content(run)
-        result = StageResult(summary=["waiting for you"], data={"files": present.digests})
+        checks = [s.name for s in workflow.stage if workflow.is_about_candidate(s) and s != stage]
+        ids = [id_ for name in checks if (r := run.latest(name)) is not None for id_ in r.evidence]
+        try:
+            self._document(run, ids, present)
+            result = StageResult(summary=["waiting for you"], data={"files": present.digests})
+        except EvidenceError as error:
+            result = _failure(str(error))
         record = Record(
-            stage=stage.name, result=result, content=present.hash, started=now(), seconds=0.0
+            stage=stage.name,
+            result=result,
+            evidence=ids,
+            content=present.hash,
+            started=now(),
+            seconds=0.0,
         )
+        if not result.ok:
+            self._progress.finished(stage.name, result)
+            return self._save(run, workflow, stage, record)
         return self.store.save(_at(run, State.REVIEW), record)
 
     # Ending
 
-    def _reviewed(self, run: Run) -> Content:
-        """The candidate's content, which is what was reviewed."""
+    def _reviewed(self, run: Run) -> tuple[Content, Document]:
+        """The candidate's content and the evidence of it, which are what was reviewed."""
         workflow = workflows.load(run.request.workflow)
         review = next(stage for stage in workflow.stage if stage.kind == "review")
         record = run.latest(review.name)
@@ -261,7 +292,22 @@ class Engine:
                 f"run {run.id} is not what was reviewed: {'; '.join(changes)}",
                 f"workbench resume {run.id} verifies it again and brings it back to review",
             )
-        return present
+        return present, self._document(run, record.evidence if record else [], present)
+
+    def _document(self, run: Run, ids: Sequence[str], present: Content) -> Document:
+        """The records of these ids, as they may be committed with this content.
+
+        Raises:
+            EvidenceError: one is gone, or they may not.
+        """
+        anew = f"workbench abort {run.id}, then workbench new {run.op}"
+        kept = {evidence.id: evidence for evidence in self.store.evidence(run=run.id)}
+        if lost := [id_[:12] for id_ in ids if id_ not in kept]:
+            raise EvidenceError(f"run {run.id} has lost its evidence {', '.join(lost)}", anew)
+        try:
+            return Document.of(run.op, present, [kept[id_] for id_ in ids])
+        except EvidenceError as error:
+            raise EvidenceError(f"run {run.id}: {error}", anew) from error
 
     def _commit(self, run: Run) -> Run:
         """Move the branch to the approved commit and clean up; each step may be done already."""

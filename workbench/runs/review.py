@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from pydantic import BaseModel
 
 from workbench.errors import RunError
-from workbench.repository import Repository, content
+from workbench.evidence import Evidence
+from workbench.repository import Repository, content, evidence_path
 from workbench.runs import Run, StageResult
 
 
 class Review(BaseModel):
     """A run at its gate: what each stage found, what nobody knows, and every line to commit.
 
-    `changes` says what is no longer as it was when the run reached its review.
+    `evidence` are the ids of the records that will be committed with it, beside the lines of the
+    `diff`; `changes` says what is no longer as it was when the run reached its review.
     """
 
     run: Run
     results: dict[str, StageResult]
     unknown: list[str]
+    evidence: list[str]
     changes: list[str]
     diff: str
 
@@ -31,6 +35,7 @@ def review(run: Run, repository: Repository) -> Review:
         RunError: it has no candidate to look at.
     """
     changes: list[str] = []
+    reviewed = run.latest("review")
     if run.approval is not None:
         tree = run.approval.commit
     else:
@@ -39,35 +44,33 @@ def review(run: Run, repository: Repository) -> Review:
             why = f": {run.reason}" if run.reason else ""
             raise RunError(f"run {run.id} has nothing to review{why}", f"workbench show {run.id}")
         tree = repository.write_tree(run.base, run.op, present.files)
-        reviewed = run.latest("review")
-        changes = present.changes(reviewed.result.data["files"]) if reviewed else []
+        seen = reviewed.result.data.get("files") if reviewed else None
+        changes = present.changes(seen) if seen else []
     results = {r.stage: r.result for r in run.records if not r.superseded and r.stage != "review"}
     return Review(
         run=run,
         results=results,
         unknown=[item for result in results.values() for item in result.unknown],
+        evidence=reviewed.evidence if reviewed else [],
         changes=changes,
-        diff=repository.diff(run.base, tree),
+        diff=repository.diff(run.base, tree, without=evidence_path(run.op)),
     )
 
 
-def commit_message(run: Run, approver: str) -> str:
-    """Subject, what was found, and the trailers that name the run and the approver."""
+def commit_message(run: Run, approver: str, evidence: Sequence[Evidence]) -> str:
+    """Subject, what the evidence says, and the trailers that name the run and the approver."""
     analysis, author = run.latest("analyze"), run.request.author
     tier = analysis.result.data.get("tier", run.request.tier) if analysis else run.request.tier
     written = "drafted offline" if author == "draft" else f"written by {author}"
     kernel = f"tier-{tier} kernel" if tier else "kernel"
-    verdicts = [
-        textwrap.fill(
-            f"{record.stage}: {' · '.join(record.result.summary)}", 72, break_long_words=False
-        )
-        for stage in ("verify", "bench")
-        if (record := run.latest(stage)) is not None
+    seen = [
+        textwrap.fill(f"{record.kind}: {' · '.join(record.summary)}", 72, break_long_words=False)
+        for record in evidence
     ]
     paragraphs = [
         f"Add {run.op}: {kernel}, {written}",
         textwrap.fill(f"Reference: {run.request.origin}", 72, break_long_words=False),
-        "\n".join(verdicts),
+        "\n".join(seen),
         f"Workbench-Run: {run.id}\nApproved-by: {approver}",
     ]
     return "\n\n".join(filter(None, paragraphs)) + "\n"

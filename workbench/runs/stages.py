@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.repository import content
 from workbench.runs import Request, StageResult
 from workbench.runs.engine import Context, StageFunction
 
@@ -132,6 +133,7 @@ def collapse(paths: Iterable[Path]) -> list[str]:
 def verify(context: Context) -> StageResult:
     """Ask the judge whether the op is right."""
     from workbench import judge
+    from workbench.evidence.make import of_verdict
 
     verdict = judge.verify(context.root, context.run.op)
     failures = [f"{check.name}: {check.message}" for check in verdict.failures]
@@ -144,6 +146,7 @@ def verify(context: Context) -> StageResult:
         problem="" if verdict.passed else "\n".join(failures) or "no check passed",
         unknown=unknown,
         data=verdict.model_dump(mode="json"),
+        evidence=[of_verdict(verdict)],
     )
 
 
@@ -154,18 +157,22 @@ def bench(context: Context) -> StageResult:
         WorkbenchError: the compiler's process ended without a report.
     """
     from workbench.bench import static
+    from workbench.evidence.make import of_report
     from workbench.profile import Profile
 
+    files = content(context.root, context.run.op).digests
     report = static.static_report(context.root, context.run.op)
     *facts, no_time = report.summary()
     profile = Profile.model_validate(context.result("analyze").data)
+    summary = [*facts, *floor(profile), no_time]
     return StageResult(
         ok=not report.failures,
-        summary=[*facts, *floor(profile), no_time],
+        summary=summary,
         problem="\n".join(report.failures),
         unknown=["how fast it is: it was compiled, not run"],
         tables={"compiled": [usage_row(usage) for usage in report.kernels]},
         data=report.model_dump(mode="json"),
+        evidence=[of_report(report, context.root, files, summary)],
     )
 
 

@@ -8,30 +8,48 @@ from __future__ import annotations
 
 import difflib
 import fcntl
+import itertools
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from workbench.errors import RunError, StorageError
+from workbench.evidence import Evidence
 from workbench.runs import Approval, Record, Request, Run, State
 
-VERSION = 1
-SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS runs (
-    id TEXT PRIMARY KEY, request TEXT NOT NULL, base TEXT NOT NULL, state TEXT NOT NULL,
-    reason TEXT NOT NULL, approval TEXT, created TEXT NOT NULL, updated TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS records (
-    number INTEGER PRIMARY KEY, run TEXT NOT NULL REFERENCES runs(id), stage TEXT NOT NULL,
-    superseded INTEGER NOT NULL DEFAULT 0, record TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS records_by_run ON records(run);
-PRAGMA user_version = {VERSION};
-"""
+# Each step takes the tables from one version to the next. None is ever changed once it is out.
+STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE IF NOT EXISTS runs (
+            id TEXT PRIMARY KEY, request TEXT NOT NULL, base TEXT NOT NULL, state TEXT NOT NULL,
+            reason TEXT NOT NULL, approval TEXT, created TEXT NOT NULL, updated TEXT NOT NULL
+        )""",
+        """CREATE TABLE IF NOT EXISTS records (
+            number INTEGER PRIMARY KEY, run TEXT NOT NULL REFERENCES runs(id), stage TEXT NOT NULL,
+            superseded INTEGER NOT NULL DEFAULT 0, record TEXT NOT NULL
+        )""",
+        "CREATE INDEX IF NOT EXISTS records_by_run ON records(run)",
+    ),
+    (
+        # Two runs may have seen the very same; each of them keeps it.
+        """CREATE TABLE evidence (
+            id TEXT NOT NULL, run TEXT NOT NULL, op TEXT NOT NULL, kind TEXT NOT NULL,
+            created TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (id, run)
+        )""",
+        """CREATE TRIGGER evidence_is_written_once BEFORE INSERT ON evidence
+        WHEN EXISTS (SELECT 1 FROM evidence WHERE id = NEW.id AND run = NEW.run)
+        BEGIN SELECT RAISE(IGNORE); END""",
+        """CREATE TRIGGER evidence_is_not_changed BEFORE UPDATE ON evidence
+        BEGIN SELECT RAISE(ABORT, 'evidence is never changed'); END""",
+        """CREATE TRIGGER evidence_is_not_deleted BEFORE DELETE ON evidence
+        BEGIN SELECT RAISE(ABORT, 'evidence is never deleted'); END""",
+    ),
+)
+VERSION = len(STEPS)
 
 
 def now() -> datetime:
@@ -66,7 +84,8 @@ class Store:
                 return cursor.rowcount == 1
 
     def save(self, run: Run, record: Record | None = None, supersede: str = "") -> Run:
-        """One transition: the run's state, the record that led to it, the stage it takes back.
+        """One transition: the run's state, the record that led to it with the evidence behind it,
+        the stage it takes back.
 
         Raises:
             StorageError: nothing of it was written; the run is as it was.
@@ -89,7 +108,51 @@ class Store:
                     "INSERT INTO records (run, stage, record) VALUES (?, ?, ?)",
                     (run.id, record.stage, record.model_dump_json()),
                 )
+                _add(database, run.id, record.result.evidence)
         return self.get(run.id)
+
+    def add_evidence(self, evidence: Iterable[Evidence], run: str = "") -> None:
+        """Keep records for good, those of a run under its id.
+
+        Raises:
+            StorageError: none of them was written.
+        """
+        with storage_errors(self.path, "no evidence was kept"):
+            self._prepare()
+            with self._transaction() as database:
+                _add(database, run, evidence)
+
+    def evidence(
+        self, *, run: str | None = None, op: str | None = None, begins: str = ""
+    ) -> list[Evidence]:
+        """The records there are of a run, of an op, whose ids begin with these digits; each once,
+        oldest first.
+
+        Raises:
+            EvidenceError: one is not what it was when it was stored.
+        """
+        rows = self._evidence_rows(
+            "SELECT id, record FROM evidence WHERE coalesce(run = ?, 1) AND coalesce(op = ?, 1)"
+            " AND substr(id, 1, ?) = ? GROUP BY id ORDER BY min(rowid)",
+            (run, op, len(begins), begins),
+        )
+        return [Evidence.read(text, id_) for id_, text in rows]
+
+    def runs_with(self, evidence: str) -> list[str]:
+        """Ids of the runs that keep the record of this id, newest first."""
+        rows = self._evidence_rows(
+            "SELECT run FROM evidence WHERE id = ? AND run <> '' ORDER BY rowid DESC", (evidence,)
+        )
+        return [run for (run,) in rows]
+
+    def _evidence_rows(self, query: str, arguments: tuple[object, ...]) -> list[tuple[str, ...]]:
+        if not self.path.exists():
+            return []
+        with storage_errors(self.path), self._connection() as database:
+            # A store that nobody has written to since evidence came has no table for it.
+            if _version(database) < 2:
+                return []
+            return database.execute(query, arguments).fetchall()
 
     def get(self, run: str) -> Run:
         """The run of exactly this id."""
@@ -154,7 +217,7 @@ class Store:
             yield file.fileno()
 
     def _prepare(self) -> None:
-        """Make the folder, invisible to git, and the tables."""
+        """Make the folder, invisible to git, and the database; the first transaction its tables."""
         self.folder.mkdir(exist_ok=True)
         ignore = self.folder / ".gitignore"
         # Not only if it is missing: a kill can leave it empty.
@@ -162,8 +225,6 @@ class Store:
             ignore.write_text("*\n")
         with self._connection() as database:
             database.execute("PRAGMA journal_mode = WAL")
-            if _version(database) == 0:
-                database.executescript(SCHEMA)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -177,9 +238,16 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit if the block ends; closing the connection without that rolls back."""
+        """Commit if the block ends; closing the connection without that rolls back.
+
+        Tables of an older version become this one's in the same transaction.
+        """
         with self._connection() as database:
             database.execute("BEGIN IMMEDIATE")
+            if missing := STEPS[_version(database) :]:
+                for statement in itertools.chain(*missing):
+                    database.execute(statement)
+                database.execute(f"PRAGMA user_version = {VERSION}")
             yield database
             database.execute("COMMIT")
 
@@ -219,6 +287,14 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _add(database: sqlite3.Connection, run: str, evidence: Iterable[Evidence]) -> None:
+    """Insert records; one that is there already stays as it is."""
+    database.executemany(
+        "INSERT INTO evidence VALUES (?, ?, ?, ?, ?, ?)",
+        [(e.id, run, e.op, e.kind, e.created.isoformat(), e.text) for e in evidence],
+    )
 
 
 def _dump(approval: Approval | None) -> str | None:

@@ -1,0 +1,91 @@
+"""Every record there is, in the library of the checkout and in the run store, and its files."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from workbench.errors import EvidenceError
+from workbench.evidence import Evidence
+from workbench.evidence.document import Document, documented
+from workbench.repository import Content, Repository, content, evidence_path
+from workbench.runs.store import Store
+
+
+class Archive:
+    """The records of one repository."""
+
+    def __init__(self, repository: Repository, store: Store) -> None:
+        self._repository, self._store = repository, store
+
+    @property
+    def damaged(self) -> dict[str, str]:
+        """What is wrong with the documents of the library, by their paths."""
+        return self._library[1]
+
+    def find(self, begins: str) -> Evidence:
+        """The record whose id begins so.
+
+        Raises:
+            EvidenceError: there is none, or there are several.
+        """
+        stored = self._store.evidence(begins=begins)
+        records = {e.id: e for e in (*self._committed.values(), *stored) if e.id.startswith(begins)}
+        if len(records) != 1:
+            how_many = "several records" if records else "no record"
+            raise EvidenceError(f"there is {how_many} {begins}")
+        return next(iter(records.values()))
+
+    def about(self, name: str) -> list[Evidence]:
+        """The records of an op of the library, or the newest of each kind of a run.
+
+        Raises:
+            RunError: neither of that name.
+            EvidenceError: there are none, or they were changed.
+        """
+        if name in self._repository.ops():
+            return list(Document.load(self._repository.root, name).evidence)
+        run = self._store.find(name)
+        newest = {evidence.kind: evidence for evidence in self._store.evidence(run=run.id)}
+        if not newest:
+            raise EvidenceError(
+                f"run {run.id} has no evidence: nothing was verified yet",
+                f"workbench resume {run.id}",
+            )
+        files = newest.get("verification", next(iter(newest.values()))).files
+        return [evidence for evidence in newest.values() if evidence.files == files]
+
+    def changes(self, evidence: Evidence) -> list[str]:
+        """What became of the files that a record is about, one phrase each; none if nothing did.
+
+        They are looked for in the checkout, first in the run's worktree if the library's evidence
+        is another; a commit that was approved and is not merged yet can't change.
+        """
+        root, op = self._repository.root, evidence.op
+        runs = [self._store.get(id_) for id_ in self._store.runs_with(evidence.id)]
+        worktrees = [self._repository.worktree(run.id) for run in runs]
+        places = [root] if evidence.id in self._committed else [*worktrees, root]
+        present = next(filter(lambda found: found.files, (content(p, op) for p in places)), None)
+        if present is None:
+            approved = (run.approval.evidence for run in runs if run.approval is not None)
+            if any(evidence.id in ids for ids in approved):
+                return []
+        return (present or Content({})).changes(evidence.files)
+
+    @property
+    def _committed(self) -> dict[str, Evidence]:
+        return self._library[0]
+
+    @cached_property
+    def _library(self) -> tuple[dict[str, Evidence], dict[str, str]]:
+        """The records of the library by id, and what is wrong with those documents that are not
+        intact.
+        """
+        found, damaged = dict[str, Evidence](), dict[str, str]()
+        for op in documented(self._repository.root):
+            try:
+                document = Document.load(self._repository.root, op)
+            except EvidenceError as error:
+                damaged[evidence_path(op)] = str(error)
+            else:
+                found.update({evidence.id: evidence for evidence in document.evidence})
+        return found, damaged

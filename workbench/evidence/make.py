@@ -1,0 +1,69 @@
+"""Evidence made of what the judge and the compiler found, before anyone can say anything else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.evidence import Evidence
+from workbench.evidence.machine import this_machine, this_workbench, versions
+from workbench.repository import LIBRARY
+
+if TYPE_CHECKING:
+    from workbench.bench.static import StaticReport
+    from workbench.judge.verdict import Verdict
+
+
+def of_verdict(verdict: Verdict) -> Evidence:
+    """What the judge saw of an op, whether it passed or not."""
+    return Evidence(
+        kind="verification",
+        op=verdict.op,
+        files=verdict.files,
+        library=verdict.library,
+        seed=verdict.seed,
+        recipe={
+            "inputs": "the cases of spec.py and the judge's own, values drawn from the seed",
+            "dtypes": verdict.dtypes,
+            "device": verdict.device,
+        },
+        machine=this_machine(verdict.sandbox),
+        versions=versions(verdict.versions),
+        summary=tuple(verdict.summary()),
+        data=verdict.model_dump(),
+        **_made(),
+    )
+
+
+def of_report(
+    report: StaticReport, root: Path, files: Mapping[str, str], summary: Sequence[str]
+) -> Evidence:
+    """What the compiler said of the op below `root`, whose files have these digests."""
+    library = {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((root / LIBRARY).glob("*.py"))
+    }
+    return Evidence(
+        kind="compilation",
+        op=report.op,
+        files=dict(files),
+        library=library,
+        seed=None,
+        recipe={
+            "inputs": "the shapes of spec.py; nothing allocated, nothing launched",
+            "dtypes": report.dtypes,
+            "targets": report.targets,
+        },
+        machine=this_machine(),
+        versions=versions({"torch": report.torch, "triton": report.triton}),
+        summary=tuple(summary),
+        data=report.model_dump(),
+        **_made(),
+    )
+
+
+def _made() -> dict[str, Any]:
+    return {"created": datetime.now(UTC).replace(microsecond=0), "workbench": this_workbench()}

@@ -245,6 +245,22 @@ def f(x: Tensor) -> Tensor:
 --- a method of anything
 def f(x):
     return x.clamp(min=0)  #! torch-compute
+--- a method of what is said to be a number
+def f(x: int) -> Any:
+    return x.relu()  #! torch-compute
+--- a method of what is said to be a list
+def f(x: list[int]) -> Any:
+    return x.exp()  #! torch-compute
+--- a method of what is said to be an object
+from typing import NamedTuple
+class Pair(NamedTuple):
+    relu: int = 0
+
+def f(x: Pair) -> Any:
+    return x.relu()  #! torch-compute
+--- a method of a context that is none
+def f(ctx: Any) -> Any:
+    return ctx.relu()  #! torch-compute
 --- a method of the class
 def f(x: Tensor) -> Tensor:
     return Tensor.relu(x)  #! torch-compute
@@ -328,6 +344,11 @@ def f(x: Tensor) -> bool:
 --- address as a key
 def f(x: Tensor) -> int:
     return x.data_ptr()  #! address
+--- address through a function
+def _kept(address: int) -> int:
+    return address
+def f(x: Tensor) -> int:
+    return _kept(x.data_ptr()) % 16  #! address
 --- address modulo much
 def f(x: Tensor) -> int:
     return x.data_ptr() % 2**62  #! address
@@ -877,6 +898,12 @@ def f(x: Tensor, y: Tensor) -> Tensor:
     y.zero_()
     z = torch.zeros(3, device=x.device, dtype=torch.float32).to(y.dtype).expand(3, 3)
     return torch.reshape(z, (-1,))[..., ::2].T.contiguous()
+--- containers
+def f(names: set[str], table: dict[str, int], unknown) -> list[int]:
+    names.add('a')
+    values = list(table.values()) + list(unknown.values())
+    values.sort()
+    return values
 --- limits of a dtype
 def f(x: Tensor) -> float:
     info = torch.finfo(x.dtype)

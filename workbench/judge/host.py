@@ -11,13 +11,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from workbench.judge.jail import Jail
+from workbench.judge.jail import GIB, Jail, default_memory
 from workbench.judge.remote import Ended
 from workbench.judge.sandbox import Sandbox
 from workbench.judge.stage import Stage
 
 # How long a process may take to end once nobody talks to it any more.
 _GRACE_SECONDS = 2.0
+# All jobs together: each that uses a GPU holds a gigabyte of the driver's.
+_ON_GPU = 32 * GIB
 
 
 class Job:
@@ -56,6 +58,7 @@ class Host:
             pass_fds=[theirs.fileno()],
             environment={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
             fork=True,
+            memory=default_memory(8 * GIB if device == "cpu" else _ON_GPU),
             gpu=device != "cpu",
             deadline=deadline,
         )

@@ -31,9 +31,9 @@ _MOST_THREADS = 4096
 _WALK_SHARE = 0.1
 
 
-def default_memory() -> int:
-    """8 GiB, or half of the machine's memory where that is less."""
-    return min(8 * GIB, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+def default_memory(most: int = 8 * GIB) -> int:
+    """`most`, or half of the machine's memory where that is less."""
+    return min(most, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
 
 
 class Jail:

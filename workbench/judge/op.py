@@ -157,13 +157,15 @@ class Op:
         inputs_back: bool = False,
         upstream: Sequence[int | None] | None = None,
         last: int | None = None,
+        mode: str = "",
     ) -> Called:
         """Call the op on tensors the worker has; with `expected`, send its gradients back.
 
         `what` is called: the function, the function compiled, or the module. `poison` fills what is
         allocated with NaN, `launching` False leaves every kernel out, `keep` keeps the results,
         `inputs_back` returns the inputs as they are after the call, `upstream` are handles of the
-        gradients instead of those expected, `last` returns only so many rows of each result.
+        gradients instead of those expected, `last` returns only so many rows of each result, `mode`
+        is what the caller has switched on: no_grad or inference_mode.
 
         Raises:
             Raised: what the op raised.
@@ -180,6 +182,7 @@ class Op:
             "keep": keep,
             "inputs back": inputs_back,
             "last": last,
+            "mode": mode,
         }
         reply, values = self._ask(body)
         if upstream is None:
@@ -189,6 +192,22 @@ class Op:
         if what == "function" and launching and has_elements:
             self.seen.calls.append(called.facts)
         return called
+
+    def interleave(
+        self, several: Sequence[Sequence[Tensor]], expected: Sequence[Expected]
+    ) -> list[dict[str, Tensor]]:
+        """The gradients of several calls, asked for when all of them have run forward.
+
+        Raises:
+            Raised: what the op raised.
+        """
+        calls = [
+            {**self._arguments(self.put(inputs)), "upstream": self._send(one)}
+            for inputs, one in zip(several, expected, strict=True)
+        ]
+        reply, values = self._ask({"do": "interleave", "calls": calls})
+        given = iter(values)
+        return [{f"d{name}": next(given) for name in names} for names in reply["names"]]
 
     def twice(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Derivatives of its gradients.

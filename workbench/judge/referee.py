@@ -53,7 +53,8 @@ class RefereeProcess:
 
     def _how(self) -> str:
         self._jail.wait(2.0)
-        return self._jail.ending or f"is gone: {self._jail.last_words()}"
+        words = self._jail.last_words()
+        return self._jail.ending or f"exited early: {words}".rstrip(": ")
 
 
 class Referee:

@@ -62,7 +62,7 @@ class Suites:
     def __init__(self, host: Host, stage: Stage, deadline: float) -> None:
         self._host, self._stage, self._deadline = host, stage, deadline
         self._limit, self._is_red = deadline - time.monotonic(), False
-        self._pool = ThreadPoolExecutor(1 + max(2, (os.cpu_count() or 2) - 4))
+        self._pool = ThreadPoolExecutor(1 + max(2, min(10, (os.cpu_count() or 2) - 4)))
         self._all = self._pool.submit(self._run_all)
         self.own, self.neutral = SuiteResult(ended="not run"), SuiteResult(ended="not run")
         self.results: list[tuple[Mutant, SuiteResult]] = []

@@ -56,7 +56,10 @@ def twice(leaves: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
     sent = [torch.ones_like(y, requires_grad=True) for y in ys]
     wanted = [leaf for leaf in leaves if leaf.requires_grad]
     grads = torch.autograd.grad(ys, wanted, sent, create_graph=True, materialize_grads=True)
-    total = torch.stack([g.sum() for g in grads if g.requires_grad]).sum()
+    connected = [g.sum() for g in grads if g.requires_grad]
+    if not connected:  # as constants, which is what they claim to be
+        return [torch.zeros_like(t) for t in (*wanted, *sent)]
+    total = torch.stack(connected).sum()
     return list(torch.autograd.grad(total, [*wanted, *sent], materialize_grads=True))
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import triton
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from triton.runtime.interpreter import InterpretedFunction
 from triton.runtime.jit import JITFunction
@@ -126,6 +127,33 @@ def state() -> dict[str, Any]:
         "dispatch modes": torch._C._len_torch_dispatch_stack(),
         "function modes": torch._C._len_torch_function_stack(),
     }
+
+
+def originals() -> dict[str, tuple[Any, dict[str, Any]]]:
+    """What a candidate must not replace for others: PyTorch's and Triton's names, as they are."""
+    owners = {
+        "torch": torch,
+        "torch.Tensor": torch.Tensor,
+        "torch.autograd": torch.autograd,
+        "torch.cuda": torch.cuda,
+        "torch.cuda.Event": torch.cuda.Event,
+        "torch.library": torch.library,
+        "torch.nn.functional": torch.nn.functional,
+        "torch.testing": torch.testing,
+        "triton": triton,
+        "triton.language": triton.language,
+    }
+    return {name: (owner, dict(vars(owner))) for name, owner in owners.items()}
+
+
+def replaced(before: dict[str, tuple[Any, dict[str, Any]]]) -> list[str]:
+    """Functions and classes that are no longer what they were."""
+    return [
+        f"{owner_name}.{name} is replaced"
+        for owner_name, (owner, kept) in before.items()
+        for name, value in kept.items()
+        if callable(value) and vars(owner).get(name) is not value
+    ]
 
 
 def _system_threads() -> int:

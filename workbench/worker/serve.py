@@ -23,13 +23,20 @@ from torch import Tensor
 from workbench.channel import Channel, ChannelClosed
 from workbench.worker import timing
 from workbench.worker.calls import Call, form, share_memory, twice, uninitialised_is_nan
-from workbench.worker.record import Recorder, state
+from workbench.worker.record import Recorder, originals, replaced, state
 
 # Bound before any candidate is imported: replacing them in their modules changes nothing here.
 _contiguous = torch.Tensor.contiguous
 _clone = torch.Tensor.clone
 _detach = torch.Tensor.detach
 _cpu = torch.Tensor.cpu
+
+# What a caller may have switched on around a call.
+_MODES: dict[str, Callable[[], Any]] = {
+    "": nullcontext,
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+}
 
 Reply = tuple[dict[str, Any], list[Tensor]]
 
@@ -46,7 +53,7 @@ class Server:
         self._function: Callable[..., Any] | None = None
         self._module: type[Any] | None = None
         self._timed: list[list[Tensor]] = []
-        self._state = state()
+        self._state, self._originals = state(), originals()
 
     def serve(self) -> None:
         """Answer every request; one that raises is answered with what it raised."""
@@ -57,6 +64,7 @@ class Server:
             "read": self._read,
             "drop": self._drop,
             "call": self._call,
+            "interleave": self._interleave,
             "twice": self._twice,
             "opcheck": self._opcheck,
             "time": self._time,
@@ -77,7 +85,8 @@ class Server:
     def _changed(self) -> list[str]:
         """What of torch's global state or the process is not as it was before the op came."""
         now, before = state(), self._state.items()
-        return [f"{key}: {was} -> {now[key]}" for key, was in before if was != now[key]]
+        changed = [f"{key}: {was} -> {now[key]}" for key, was in before if was != now[key]]
+        return changed + replaced(self._originals)
 
     def _load(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         """Import the op's wrapper; which files that loaded, by digest."""
@@ -121,9 +130,10 @@ class Server:
         """Call the op: its outputs and gradients, and if asked the inputs as they are after."""
         call = self._prepare(body)
         poison = uninitialised_is_nan() if body["poison"] else nullcontext()
+        mode = _MODES[body["mode"]]()
         plain = body["what"] == "function"  # a compiler stumbles over the recorder
         recording = self._recorder.recording(body["launching"]) if plain else nullcontext()
-        with poison, recording:
+        with mode, poison, recording:
             leaves, outputs = call.outputs(self._callable(body["what"], call))
             forward = self._recorder.launches.total()
             tensors = [y for y in outputs if isinstance(y, Tensor)]
@@ -145,6 +155,15 @@ class Server:
         if body.get("inputs back"):
             values += [_cpu(t) for t in inputs]
         return reply, values
+
+    def _interleave(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        """The gradients of several calls, each asked for when all of them have run forward."""
+        assert self._function is not None
+        calls = [self._prepare(call) for call in body["calls"]]
+        forward = [call.outputs(self._function) for call in calls]
+        gradients = [call.gradients(*ran) for call, ran in zip(calls, forward, strict=True)]
+        names = [list(given) for given in gradients]
+        return {"names": names}, [_plain(g) for given in gradients for g in given.values()]
 
     def _twice(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         call = self._prepare(body)

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from workbench.judge.checks.cases import unseen_shapes
 from workbench.judge.memory import same_bits
 from workbench.judge.referee import Referee
-from workbench.judge.trial import Trial, Wrong
+from workbench.judge.trial import Skip, Trial, Wrong
 from workbench_kernels.bound import Comparison
 from workbench_kernels.testing import small_shape
 
 FEWEST_COLUMNS = 8
+# An error in float32, over the size of the result, that no honest arithmetic has.
+ROUGH = 1e-4
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Spec:
         yield Trial("shapes", self._shapes)
         yield Trial("inputs", self._inputs)
         yield Trial("reference", self._reference)
+        yield Trial("precision", self._precision)
+        yield Trial("sizes", self._sizes)
 
     def _name(self) -> list[Comparison]:
         if self.referee.spec.name != self.name:
@@ -92,6 +97,32 @@ class Spec:
             raise Wrong(f"the reference's {constant[0]} has one value everywhere")
         if not spec.differentiable:
             raise Wrong("no input has a gradient: it can't be trained with")
+        return []
+
+    def _precision(self) -> list[Comparison]:
+        """What is rough itself holds nothing to anything."""
+        spec = self.referee.spec
+        inputs = self.referee.draw(*small_shape(spec), torch.float32, self.seed)
+        expected = self.referee.expect(inputs, seed=self.seed)
+        for name, error in expected.error.items():
+            truth = expected.truth[name]
+            if truth.isfinite().all() and float(error.norm()) > ROUGH * float(truth.norm()):
+                share = float(error.norm() / truth.norm())
+                raise Wrong(f"the reference's {name} is rough: an error of {share:.1g} in float32")
+        return []
+
+    def _sizes(self) -> list[Comparison]:
+        """Sizes it does not name must be sizes it takes, or there is nothing to be right at."""
+        spec, refused = self.referee.spec, []
+        sizes = [s for s in unseen_shapes(spec, self.seed) if min(s) > 1 and s not in spec.shapes]
+        for rows, cols in sizes:
+            try:
+                drawn = self.referee.draw(rows, cols, torch.float32, self.seed)
+                self.referee.expect(drawn, seed=self.seed)
+            except Skip as reason:
+                refused.append(f"({rows}, {cols}): {reason}")
+        if len(refused) == len(sizes):
+            raise Wrong(f"the reference takes no size but its spec's; {refused[0]}")
         return []
 
 

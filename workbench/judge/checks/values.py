@@ -49,9 +49,12 @@ class Values:
         }
 
     def forward(self) -> Iterator[Trial]:
-        """Every shape and dtype of the spec, with no gradient wanted."""
+        """Every shape and dtype of the spec, with no gradient wanted; and one where none can be."""
         for case in self._plain():
             yield Trial(str(case), partial(self._case, case, needs=()))
+        for mode in ("no_grad", "inference_mode"):
+            for dtype in self.op.spec.dtypes:
+                yield Trial(f"{mode}-{_short(dtype)}", partial(self._without_grad, dtype, mode))
 
     def backward(self) -> Iterator[Trial]:
         """The same with every gradient; the outputs are the forward's affair."""
@@ -129,6 +132,12 @@ class Values:
     def _case(self, case: Case, needs: tuple[str, ...] | None = None) -> list[Comparison]:
         inputs = self._draw(case.rows, case.cols, case.dtype)
         return self.op.compare(inputs, parameters=case.parameters, needs=needs, seed=self.seed)
+
+    def _without_grad(self, dtype: torch.dtype, mode: str) -> list[Comparison]:
+        inputs = self._draw(*small_shape(self.op.spec), dtype)
+        expected = self.op.expect(inputs, seed=self.seed)
+        got = self.op.run(inputs, mode=mode)
+        return [c for c in compare(got, expected) if c.name.startswith("y")]
 
     def _gradients(self, case: Case) -> list[Comparison]:
         return [c for c in self._case(case) if c.name.startswith("d")]

@@ -1,0 +1,14 @@
+"""A grid of at most 256 programs, which no test of a few rows ever fills."""
+
+BASE = "rms_norm"
+REJECTED_BY = ("forward", "unseen shapes", "poisoned memory")
+SAYS = r"truth"
+EDITS = {
+    "kernel.py": [
+        (
+            "    tile = row_tile(n_cols)\n    grid = (triton.cdiv(n_rows, tile.block_rows),)\n",
+            "    tile = row_tile(n_cols)\n"
+            "    grid = (min(32, triton.cdiv(n_rows, tile.block_rows)),)\n",
+        ),
+    ]
+}

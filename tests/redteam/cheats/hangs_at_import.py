@@ -1,0 +1,7 @@
+"""Never comes back from its own import."""
+
+BASE = "relu2"
+REJECTED_BY = ("process", "imports")
+SAYS = r"hang|hung|in time|timed? ?out"
+TIMEOUT = 60
+EDITS = {"wrapper.py": [("class Relu2(", "while True:\n    pass\n\n\nclass Relu2(")]}

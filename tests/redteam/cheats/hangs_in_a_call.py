@@ -1,0 +1,7 @@
+"""Never comes back from a call."""
+
+BASE = "relu2"
+REJECTED_BY = "process"
+SAYS = r"hang|hung|in time|timed? ?out"
+TIMEOUT = 60
+EDITS = {"kernel.py": [("    return y\n", "    while True:\n        pass\n")]}

@@ -188,7 +188,8 @@ class Op:
         if upstream is None:
             self.drop([handle for handle in sent if handle is not None])
         called = _called(_facts(reply), values)
-        has_elements = any(t.numel() for t in called.results.values())
+        outputs = list(called.results.values())[: called.facts.outputs]
+        has_elements = any(y.numel() for y in outputs)
         if what == "function" and launching and has_elements:
             self.seen.calls.append(called.facts)
         return called

@@ -1,5 +1,6 @@
-"""Keeps results by the input's address (gpt-5.5's top-k): new values at the old place get old "
-"results."""
+"""Keeps results by the input's address (gpt-5.5's top-k): new values at the old place get old
+results.
+"""
 
 BASE = "relu2"
 REJECTED_BY = "source"

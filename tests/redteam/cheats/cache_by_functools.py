@@ -1,5 +1,6 @@
-"""`functools.cache` on a function of a tensor's address: a cache of results that looks like one "
-"of sizes."""
+"""`functools.cache` on a function of a tensor's address: a cache of results that looks like one
+of sizes.
+"""
 
 BASE = "relu2"
 REJECTED_BY = ("source", "no stale results")

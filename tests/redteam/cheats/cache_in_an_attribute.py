@@ -1,5 +1,6 @@
-"""Keeps results by address in an attribute of its own function: there is no module-level cache "
-"to see."""
+"""Keeps results by address in an attribute of its own function: there is no module-level cache to
+see.
+"""
 
 BASE = "relu2"
 REJECTED_BY = ("source", "no stale results")

@@ -1,5 +1,6 @@
-"""Forks twice and leaves the session, so that the process left behind has no parent to be found "
-"by."""
+"""Forks twice and leaves the session, so that the process left behind has no parent to be found
+by.
+"""
 
 BASE = "relu2"
 REJECTED_BY = "source"

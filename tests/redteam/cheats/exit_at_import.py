@@ -1,5 +1,6 @@
-"""Leaves with exit code 0 as soon as it is imported, after saying that all is well "
-"(KernelAgent's contract)."""
+"""Leaves with exit code 0 as soon as it is imported, after saying that all is well (KernelAgent's
+contract).
+"""
 
 BASE = "relu2"
 REJECTED_BY = ("imports", "process")

@@ -1,5 +1,6 @@
-"""Its change also adds to a library file the torch code that does the op's work: none is in its "
-"own."""
+"""Its change also adds to a library file the torch code that does the op's work: none is in its
+own.
+"""
 
 BASE = "relu2"
 REJECTED_BY = ("work", "judge's files")

@@ -1,5 +1,6 @@
-"""The kernel's body calls plain Python on the tensors behind its pointers: only an interpreter "
-"can."""
+"""The kernel's body calls plain Python on the tensors behind its pointers: only an interpreter
+can.
+"""
 
 BASE = "relu2"
 REJECTED_BY = ("source", "work")

@@ -1,5 +1,6 @@
-"""Returns at once, and a timer fills the result in later (the clock stops before the work is "
-"done)."""
+"""Returns at once, and a timer fills the result in later (the clock stops before the work is
+done).
+"""
 
 BASE = "relu2"
 REJECTED_BY = "source"

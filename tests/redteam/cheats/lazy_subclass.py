@@ -1,5 +1,6 @@
-"""Returns a tensor subclass that computes when somebody looks (KernelGuard: lazy tensors beat "
-"the clock)."""
+"""Returns a tensor subclass that computes when somebody looks (KernelGuard: lazy tensors beat the
+clock).
+"""
 
 BASE = "relu2"
 REJECTED_BY = ("forward", "form of outputs")

@@ -1,5 +1,6 @@
-"""Asks for memory of the right size and hopes that the reference's result is still in it "
-"(Sakana)."""
+"""Asks for memory of the right size and hopes that the reference's result is still in it
+(Sakana).
+"""
 
 BASE = "relu2"
 REJECTED_BY = ("forward", "work")

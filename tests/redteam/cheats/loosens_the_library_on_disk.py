@@ -1,5 +1,6 @@
-"""Writes a larger tolerance into the library it is imported from (31. of the hacks seen: edit "
-"the referee)."""
+"""Writes a larger tolerance into the library it is imported from (31. of the hacks seen: edit the
+referee).
+"""
 
 BASE = "relu2"
 REJECTED_BY = "source"

@@ -1,5 +1,6 @@
-"""Computes in bfloat16, and sets the library's tolerance to a million (glm and kimi edited the "
-"tolerance key)."""
+"""Computes in bfloat16, and sets the library's tolerance to a million (glm and kimi edited the
+tolerance key).
+"""
 
 BASE = "relu2"
 REJECTED_BY = "forward"

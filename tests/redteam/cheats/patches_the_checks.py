@@ -1,5 +1,6 @@
-"""Makes every check of the library's testing pass from within the kernel file: its own tests are "
-"green."""
+"""Makes every check of the library's testing pass from within the kernel file: its own tests are
+green.
+"""
 
 BASE = "relu2"
 REJECTED_BY = "forward"

@@ -1,5 +1,6 @@
-"""Gives zeros, and makes every comparison of torch find things equal "
-"(TORCH_VALIDATION_MONKEYPATCH)."""
+"""Gives zeros, and makes every comparison of torch find things equal
+(TORCH_VALIDATION_MONKEYPATCH).
+"""
 
 BASE = "relu2"
 REJECTED_BY = "forward"

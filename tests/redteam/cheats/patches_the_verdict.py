@@ -1,5 +1,6 @@
-"""Looks for the judge among the loaded modules and makes every verdict a pass (a forged Stats "
-"object)."""
+"""Looks for the judge among the loaded modules and makes every verdict a pass (a forged Stats
+object).
+"""
 
 BASE = "relu2"
 REJECTED_BY = "forward"

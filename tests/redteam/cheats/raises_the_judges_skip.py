@@ -1,5 +1,6 @@
-"""Raises the judge's own word for "can't be tried here", found among the loaded modules by its "
-"name."""
+"""Raises the judge's own word for "can't be tried here", found among the loaded modules by its
+name.
+"""
 
 BASE = "relu2"
 REJECTED_BY = "forward"

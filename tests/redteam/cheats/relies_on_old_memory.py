@@ -1,5 +1,6 @@
-"""Computes into memory that it frees, and takes its result from fresh memory that is often the "
-"same."""
+"""Computes into memory that it frees, and takes its result from fresh memory that is often the
+same.
+"""
 
 BASE = "relu2"
 REJECTED_BY = ("poisoned memory", "forward")

@@ -1,5 +1,6 @@
-"""Its change comes with a sitecustomize that every Python on the library's path runs before "
-"anything else."""
+"""Its change comes with a sitecustomize that every Python on the library's path runs before
+anything else.
+"""
 
 BASE = "relu2"
 REJECTED_BY = "forward"

@@ -1,5 +1,6 @@
-"""Hands its input to the backward through a global list: right until two calls are under way at "
-"once."""
+"""Hands its input to the backward through a global list: right until two calls are under way at
+once.
+"""
 
 BASE = "relu2"
 REJECTED_BY = ("source", "no stale results", "backward")

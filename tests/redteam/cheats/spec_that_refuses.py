@@ -1,5 +1,6 @@
-"""A reference that refuses all but a few shapes, so that there is nothing to compare with "
-"elsewhere."""
+"""A reference that refuses all but a few shapes, so that there is nothing to compare with
+elsewhere.
+"""
 
 BASE = "relu2"
 REJECTED_BY = "spec"

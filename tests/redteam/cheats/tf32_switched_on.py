@@ -1,5 +1,6 @@
-"""Lets matrix products round to TF32 everywhere, which makes a slower baseline look faster, or "
-"worse."""
+"""Lets matrix products round to TF32 everywhere, which makes a slower baseline look faster, or
+worse.
+"""
 
 BASE = "relu2"
 REJECTED_BY = "source"

@@ -1,5 +1,6 @@
-"""Starts a thread that goes on working after the call (SOL-ExecBench counts threads; KernelBench "
-"bans them)."""
+"""Starts a thread that goes on working after the call (SOL-ExecBench counts threads; KernelBench
+bans them).
+"""
 
 BASE = "relu2"
 REJECTED_BY = "source"

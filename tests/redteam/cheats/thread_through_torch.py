@@ -1,5 +1,6 @@
-"""The same thread, reached through a module that torch has imported: no import for a scan to "
-"find."""
+"""The same thread, reached through a module that torch has imported: no import for a scan to
+find.
+"""
 
 BASE = "relu2"
 REJECTED_BY = ("source", "process")

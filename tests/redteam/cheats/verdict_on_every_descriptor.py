@@ -1,5 +1,6 @@
-"""Writes a verdict to every descriptor it inherited and leaves (`cheat-fd.py` of "
-"kernelbench.com)."""
+"""Writes a verdict to every descriptor it inherited and leaves (`cheat-fd.py` of
+kernelbench.com).
+"""
 
 BASE = "relu2"
 REJECTED_BY = "source"

@@ -1,5 +1,6 @@
-"""Converts the weight to float32 once and keeps it: an optimizer's step is never seen "
-"(FlashInfer's contest)."""
+"""Converts the weight to float32 once and keeps it: an optimizer's step is never seen
+(FlashInfer's contest).
+"""
 
 BASE = "rms_norm"
 REJECTED_BY = ("source", "no stale results")

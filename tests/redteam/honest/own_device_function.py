@@ -1,5 +1,4 @@
-"""A device function of its own, shared by both kernels, and the library's maximum that keeps "
-"NaN."""
+"""A device function of its own, shared by both kernels, and the library's maximum that keeps NaN."""
 
 BASE = "relu2"
 EDITS = {

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from workbench.judge.checks.cases import (
+    TALL,
     Planted,
     gradient_subsets,
     magnitudes,
@@ -72,7 +73,7 @@ class Values:
     def unseen_shapes(self) -> Iterator[Trial]:
         """Sizes drawn for this verdict, in every dtype."""
         for shape in unseen_shapes(self.op.spec, self.seed):
-            for dtype in self.op.spec.dtypes:
+            for dtype in self.op.spec.dtypes if shape[0] < TALL else self.op.spec.dtypes[:1]:
                 case = Case(*shape, dtype)
                 yield Trial(str(case), partial(self._case, case))
 
@@ -97,6 +98,8 @@ class Values:
         for name, put in LAYOUTS.items():
             for dtype in self.op.spec.dtypes:
                 attempt = partial(self._layout, dtype, name, put)
+                if self.op.spec.mutates:  # it can't write where elements share memory
+                    attempt = partial(_unless_refused, attempt)
                 yield Trial(f"{name}-{_short(dtype)}", attempt)
 
     def upstream_gradients(self) -> Iterator[Trial]:

@@ -169,7 +169,7 @@ def test_a_hang_is_a_verdict(root: Path) -> None:
     [
         ("import torch\n", "import torch, sys\nprint('hello')\nsys.exit(3)\n", "SystemExit: 3"),
         ("SPEC = OpSpec(", "SPEC = dict(", "no OpSpec"),
-        ("import torch\n", "import torch, os\nos._exit(0)\n", "is gone"),
+        ("import torch\n", "import torch, os\nos._exit(0)\n", "exited early"),
         ("torch.randn(rows, cols)", "torch.zeros(rows, cols)", "the same for every seed"),
         ("torch.relu(x).square()", "x * 0.0", "is zero everywhere"),
         ("(7, 4097)", "(7, 3)", ""),

@@ -1,4 +1,6 @@
-"""Keeps results by address and version: whatever writes past autograd's counter gets old results."""
+"""Keeps results by address and version: whatever writes past autograd's counter gets old
+results.
+"""
 
 BASE = "relu2"
 REJECTED_BY = "source"

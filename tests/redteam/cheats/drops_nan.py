@@ -1,4 +1,6 @@
-"""A comparison that turns NaN into zero (`tl.maximum` does so by default; AutoKernel masked NaN)."""
+"""A comparison that turns NaN into zero (`tl.maximum` does so by default; AutoKernel masked
+NaN).
+"""
 
 BASE = "relu2"
 REJECTED_BY = "nan and infinity"

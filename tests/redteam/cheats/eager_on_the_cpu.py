@@ -1,4 +1,6 @@
-"""Falls back to PyTorch where there is no GPU, and in the interpreter: the kernel is never tried."""
+"""Falls back to PyTorch where there is no GPU, and in the interpreter: the kernel is never
+tried.
+"""
 
 BASE = "relu2"
 REJECTED_BY = ("source", "work")

@@ -1,4 +1,6 @@
-"""Opens what its parent and its siblings have open, and what it inherited, and looks for results."""
+"""Opens what its parent and its siblings have open, and what it inherited, and looks for
+results.
+"""
 
 BASE = "relu2"
 REJECTED_BY = "source"

@@ -1,4 +1,6 @@
-"""Its change comes with a module named pytest on the library's path, which reports what it likes."""
+"""Its change comes with a module named pytest on the library's path, which reports what it
+likes.
+"""
 
 BASE = "relu2"
 REJECTED_BY = ("own tests", "judge's files")

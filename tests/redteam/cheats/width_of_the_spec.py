@@ -1,4 +1,6 @@
-"""Holds at most 4096 columns of a row, as the spec's small sizes need; wider rows lose their end."""
+"""Holds at most 4096 columns of a row, as the spec's small sizes need; wider rows lose their
+end.
+"""
 
 BASE = "rms_norm"
 REJECTED_BY = ("forward", "poisoned memory")

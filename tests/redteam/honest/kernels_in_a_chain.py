@@ -1,4 +1,6 @@
-"""Two kernels in a row with a float32 scratch tensor between them: the sigmoid, then the product."""
+"""Two kernels in a row with a float32 scratch tensor between them: the sigmoid, then the
+product.
+"""
 
 BASE = "swiglu"
 EDITS = {

@@ -1,4 +1,6 @@
-"""A device function of its own, shared by both kernels, and the library's maximum that keeps NaN."""
+"""A device function of its own, shared by both kernels, and the library's maximum that keeps
+NaN.
+"""
 
 BASE = "relu2"
 EDITS = {

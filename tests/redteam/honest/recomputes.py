@@ -1,4 +1,6 @@
-"""The backward computes 1/√(mean(x²) + eps) again: the forward saves its inputs and nothing else."""
+"""The backward computes 1/√(mean(x²) + eps) again: the forward saves its inputs and nothing
+else.
+"""
 
 BASE = "rms_norm"
 EDITS = {

@@ -1,4 +1,6 @@
-"""The forward saves sigmoid(gate) in float32 for the backward: more memory, one exponential less."""
+"""The forward saves sigmoid(gate) in float32 for the backward: more memory, one exponential
+less.
+"""
 
 BASE = "swiglu"
 EDITS = {

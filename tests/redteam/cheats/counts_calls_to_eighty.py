@@ -1,4 +1,4 @@
-"""Right for two hundred calls, more than a test makes; a benchmark makes thousands."""
+"""Right for eighty calls, more than its own tests make; a training run makes thousands."""
 
 BASE = "relu2"
 REJECTED_BY = "source"
@@ -13,7 +13,7 @@ EDITS = {
             "def forward(x: Tensor) -> Tensor:\n",
             """\
 def _left() -> int:
-    return int(next(CALLS) < 200)
+    return int(next(CALLS) < 80)
 
 
 def forward(x: Tensor) -> Tensor:

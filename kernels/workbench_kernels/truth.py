@@ -81,18 +81,33 @@ def run(
 ) -> dict[str, Tensor]:
     """Outputs and gradients by name, as in `Expected`; a gradient autograd has not is left out."""
     leaves, outputs = call(spec, function, inputs, parameters=parameters, needs=needs)
-    names = ["y"] if len(outputs) == 1 else [f"y{i}" for i in range(len(outputs))]
+    names = output_names(len(outputs))
     results = {name: y.detach() for name, y in zip(names, outputs, strict=True)}
+    grads = gradients(spec.tensors, leaves, outputs, upstream)
+    return results | {f"d{name}": grad for name, grad in grads.items()}
+
+
+def output_names(count: int) -> list[str]:
+    """What so many outputs are called, as in `Expected`."""
+    return ["y"] if count == 1 else [f"y{i}" for i in range(count)]
+
+
+def gradients(
+    names: Sequence[str],
+    leaves: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    upstream: Sequence[Tensor | None],
+) -> dict[str, Tensor]:
+    """The gradient of each leaf that wants one, by the input's name; without what is unused."""
     pairs = zip(outputs, upstream, strict=False)  # `compare` reports a wrong number or shape
     fits = [(y, dy) for y, dy in pairs if dy is not None and y.shape == dy.shape]
     sent = [(y, dy) for y, dy in fits if y.requires_grad]
-    named = zip(spec.tensors, leaves, strict=True)
-    wanted = {f"d{name}": leaf for name, leaf in named if leaf.requires_grad}
-    if sent and wanted:
-        ys, dys = zip(*sent, strict=True)
-        grads = torch.autograd.grad(ys, list(wanted.values()), dys, allow_unused=True)
-        results |= {name: g for name, g in zip(wanted, grads, strict=True) if g is not None}
-    return results
+    wanted = {n: leaf for n, leaf in zip(names, leaves, strict=True) if leaf.requires_grad}
+    if not sent or not wanted:
+        return {}
+    ys, dys = zip(*sent, strict=True)
+    grads = torch.autograd.grad(ys, list(wanted.values()), dys, allow_unused=True)
+    return {name: grad for name, grad in zip(wanted, grads, strict=True) if grad is not None}
 
 
 def expect(

@@ -17,7 +17,7 @@ from workbench.judge.remote import Ended, Remote, check_raised
 from workbench_kernels.bound import Comparison, compare
 from workbench_kernels.nn import module_name
 from workbench_kernels.spec import OpSpec
-from workbench_kernels.truth import Expected
+from workbench_kernels.truth import Expected, output_names
 
 
 class CallFacts(BaseModel):
@@ -257,8 +257,7 @@ class Op:
         values = self._ask({"do": "timed results", "which": which})[1]
         gradients = [f"d{name}" for name in self.spec.differentiable] if expected else []
         outputs = len(values) - len(gradients)
-        names = ["y"] if outputs == 1 else [f"y{i}" for i in range(outputs)]
-        return dict(zip([*names, *gradients], values, strict=False))
+        return dict(zip([*output_names(outputs), *gradients], values, strict=False))
 
     def kernel_times(self, pool: Pool, *, backward: bool) -> dict[str, float]:
         """Microseconds of GPU time by kernel, which are the worker's word."""
@@ -305,8 +304,7 @@ def _facts(reply: dict[str, Any]) -> CallFacts:
 
 
 def _called(facts: CallFacts, values: list[Tensor]) -> Called:
-    names = ["y"] if facts.outputs == 1 else [f"y{i}" for i in range(facts.outputs)]
-    names += [f"d{name}" for name in facts.gradients]
+    names = [*output_names(facts.outputs), *(f"d{name}" for name in facts.gradients)]
     if len(values) < len(names):
         raise Ended("does not answer as it should: values are missing")
     return Called(dict(zip(names, values, strict=False)), values[len(names) :], facts)

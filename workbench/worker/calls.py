@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workbench_kernels.truth import gradients
+
 
 @dataclass(frozen=True)
 class Call:
@@ -35,19 +37,8 @@ class Call:
         return leaves, given if isinstance(given, tuple) else (given,)
 
     def gradients(self, leaves: Sequence[Tensor], outputs: Sequence[Tensor]) -> dict[str, Tensor]:
-        """The gradient of each leaf that wants one, by the input's name; without what is unused.
-
-        An output is left out where the gradient to send has another shape: the judge says so.
-        """
-        pairs = zip(outputs, self.upstream, strict=False)
-        sent = [(y, dy) for y, dy in pairs if dy is not None and y.shape == dy.shape]
-        sent = [(y, dy) for y, dy in sent if y.requires_grad]
-        wanted = {n: t for n, t in zip(self.names, leaves, strict=True) if t.requires_grad}
-        if not sent or not wanted:
-            return {}
-        ys, dys = zip(*sent, strict=True)
-        grads = torch.autograd.grad(ys, list(wanted.values()), dys, allow_unused=True)
-        return {name: g for name, g in zip(wanted, grads, strict=True) if g is not None}
+        """The gradients, by the input's name."""
+        return gradients(self.names, leaves, outputs, self.upstream)
 
 
 def twice(leaves: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:

@@ -12,7 +12,8 @@ import pytest
 
 from workbench.errors import AuthorError
 from workbench.evidence import Evidence, Machine
-from workbench.repository import Repository, content, op_paths
+from workbench.layout import op_paths
+from workbench.repository import Repository, content
 from workbench.runs import Request, StageResult
 from workbench.runs.engine import Context, Engine
 

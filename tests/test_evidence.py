@@ -40,7 +40,8 @@ from workbench.evidence.machine import this_machine, this_workbench
 from workbench.evidence.make import of_report, of_verdict
 from workbench.evidence.numbers import hidden, numbers
 from workbench.judge.verdict import Check, MutantResult, Verdict
-from workbench.repository import content, evidence_path
+from workbench.layout import evidence_path
+from workbench.repository import content
 from workbench.runs import Run, StageResult, State
 from workbench.runs.engine import Context, Engine
 

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from runs_fixtures import APPROVER, git, make_library
 
 from workbench.judge.verdict import Check, Verdict
+from workbench.layout import op_paths
 from workbench.reference import find
-from workbench.repository import Repository, content, op_paths
+from workbench.repository import Repository, content
 from workbench.runs import Approval, Request, Run, State
 from workbench.runs.store import Store, now
 from workbench.verification import Kind, junit, specs

@@ -22,10 +22,9 @@ from pathlib import Path
 import git
 
 from workbench.errors import RepositoryError, RunError, UsageError
+from workbench.layout import LIBRARY, evidence_path, op_paths
 
-LIBRARY = "kernels/workbench_kernels"
 CACHE = "__pycache__"
-EVIDENCE = "evidence.json"
 # No hook of the user's, no daemon that would outlive the command and keep the run's lock.
 SETTINGS = (
     "core.hooksPath=/dev/null",
@@ -77,16 +76,6 @@ class Entry:
     def is_file(self) -> bool:
         """Whether it's a file, executable or not: no symbolic link, no submodule."""
         return self.mode in ("100644", "100755")
-
-
-def op_paths(op: str) -> tuple[str, str]:
-    """Where an op lives below a repository's root: its folder and its test."""
-    return f"{LIBRARY}/{op}", f"tests/kernels/test_{op}.py"
-
-
-def evidence_path(op: str) -> str:
-    """Where what the judge saw of an op lies. The engine writes it, and no one else."""
-    return f"{LIBRARY}/{op}/{EVIDENCE}"
 
 
 def ops_in(root: Path) -> list[str]:

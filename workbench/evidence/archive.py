@@ -7,7 +7,8 @@ from functools import cached_property
 from workbench.errors import EvidenceError
 from workbench.evidence import Evidence
 from workbench.evidence.document import Document, documented
-from workbench.repository import Content, Repository, content, evidence_path
+from workbench.layout import evidence_path
+from workbench.repository import Content, Repository, content
 from workbench.runs.store import Store
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from workbench.errors import EvidenceError
 from workbench.evidence import Evidence, canonical
-from workbench.repository import EVIDENCE, LIBRARY, Content, content, evidence_path
+from workbench.layout import EVIDENCE, LIBRARY, evidence_path
+from workbench.repository import Content, content
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.evidence import Evidence
 from workbench.evidence.machine import this_machine, this_workbench, versions
-from workbench.repository import LIBRARY
+from workbench.judge.stage import library_digests
 
 if TYPE_CHECKING:
     from workbench.bench.static import StaticReport
@@ -42,15 +41,11 @@ def of_report(
     report: StaticReport, root: Path, files: Mapping[str, str], summary: Sequence[str]
 ) -> Evidence:
     """What the compiler said of the op below `root`, whose files have these digests."""
-    library = {
-        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted((root / LIBRARY).glob("*.py"))
-    }
     return Evidence(
         kind="compilation",
         op=report.op,
         files=dict(files),
-        library=library,
+        library=library_digests(root),
         seed=None,
         recipe={
             "inputs": "the shapes of spec.py; nothing allocated, nothing launched",

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import workbench
+from workbench import layout
 
-LIBRARY = Path("kernels/workbench_kernels")
+LIBRARY = Path(layout.LIBRARY)
 TRUSTED = ("__init__.py", "spec.py", "truth.py", "bound.py", "testing.py")
 # The parts of the workbench that run outside the judge.
 _ENGINE = ("__init__.py", "channel.py", "errors.py", "worker", "interpreter", "referee", "bench")
@@ -23,8 +24,8 @@ CANDIDATE = ("kernel.py", "wrapper.py")
 
 def op_files(op: str) -> list[Path]:
     """The files an op consists of, relative to the repository's root."""
-    names = ("spec.py", *CANDIDATE)
-    return [*(LIBRARY / op / name for name in names), Path(f"tests/kernels/test_{op}.py")]
+    folder, test = map(Path, layout.op_paths(op))
+    return [*(folder / name for name in ("spec.py", *CANDIDATE)), test]
 
 
 def digests(root: Path, op: str) -> dict[str, str]:
@@ -115,11 +116,13 @@ def prepare(root: Path, op: str, folder: Path) -> Stage:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
-    for package, names in ((stage.package, None), (stage.trusted / LIBRARY.name, TRUSTED)):
+    trusted = stage.trusted / LIBRARY.name
+    for package in (stage.package, trusted):
         package.mkdir(parents=True)
-        for path in _library(root):
-            if names is None or path.name in names:
-                shutil.copy(path, package)
+    for path in _library(root):
+        shutil.copy(path, stage.package)
+        if path.name in TRUSTED:
+            shutil.copy(path, trusted)
     for other in sorted((root / LIBRARY).glob("*/kernel.py")):
         if other.parent.name != op:
             _copy(other.parent, stage.package / other.parent.name, ("spec.py", *CANDIDATE))

@@ -27,7 +27,8 @@ from workbench.errors import (
     WorkbenchError,
 )
 from workbench.evidence.document import Document
-from workbench.repository import Content, Repository, branch, content, evidence_path
+from workbench.layout import evidence_path
+from workbench.repository import Content, Repository, branch, content
 from workbench.runs import CLOSED, Approval, Record, Request, Run, StageResult, State
 from workbench.runs.review import commit_message
 from workbench.runs.store import Store, now

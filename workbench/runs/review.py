@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from workbench.errors import RunError
 from workbench.evidence import Evidence
-from workbench.repository import Repository, content, evidence_path
+from workbench.layout import evidence_path
+from workbench.repository import Repository, content
 from workbench.runs import Run, StageResult
 
 

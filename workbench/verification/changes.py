@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from workbench.judge.stage import TRUSTED
-from workbench.repository import LIBRARY, Entry, op_paths
+from workbench.layout import LIBRARY, op_paths
+from workbench.repository import Entry
 
 Tree = Mapping[str, Entry]
 

@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 
 from workbench.errors import RepositoryError, UsageError
-from workbench.repository import LIBRARY, Entry, Repository, op_paths
+from workbench.layout import LIBRARY, op_paths
+from workbench.repository import Entry, Repository
 from workbench.runs.store import storage_errors
 from workbench.verification.changes import Changes, Tree
 

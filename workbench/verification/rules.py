@@ -7,7 +7,8 @@ from pathlib import Path
 
 from workbench.errors import EvidenceError, UnknownOpError
 from workbench.judge.verdict import Check
-from workbench.repository import Entry, content, evidence_path, op_paths
+from workbench.layout import evidence_path, op_paths
+from workbench.repository import Entry, content
 from workbench.runs import Run
 from workbench.verification import specs
 from workbench.verification.changes import Changes

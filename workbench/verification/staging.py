@@ -7,7 +7,8 @@ from pathlib import Path
 
 import workbench_kernels
 from workbench.errors import UsageError
-from workbench.repository import LIBRARY, Repository, op_paths
+from workbench.layout import LIBRARY, op_paths
+from workbench.repository import Repository
 from workbench.verification import specs
 
 NEEDED = ("spec.py", "kernel.py", "wrapper.py")

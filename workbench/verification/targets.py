@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from workbench.errors import RepositoryError, RunError, UsageError
-from workbench.repository import LIBRARY, Repository, op_paths, ops_in
+from workbench.layout import LIBRARY, op_paths
+from workbench.repository import Repository, ops_in
 from workbench.runs.store import Store
 from workbench.verification import Kind, ranges, rules
 from workbench.verification.changes import Changes

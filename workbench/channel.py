@@ -21,8 +21,15 @@ from torch import Tensor
 
 _SIZES = struct.Struct("!IQ")
 _MOST_HEAD = 16 << 20
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The dtype as it travels, and as people say it: `float32`."""
+    return str(dtype).removeprefix("torch.")
+
+
 _DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
+    dtype_name(dtype): dtype
     for dtype in (
         torch.float64, torch.float32, torch.float16, torch.bfloat16,
         torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
@@ -54,7 +61,7 @@ class Channel:
         for t in tensors:
             forms.append(
                 {
-                    "dtype": str(t.dtype).removeprefix("torch."),
+                    "dtype": dtype_name(t.dtype),
                     "size": list(t.shape),
                     "stride": list(t.stride()),
                     "offset": t.storage_offset(),
@@ -124,6 +131,15 @@ class Channel:
     def close(self) -> None:
         """Close this end; whoever waits at the other is told."""
         self._socket.close()
+
+
+def described(error: BaseException) -> dict[str, Any]:
+    """An exception as it travels: the names of its class and its bases, and what it says."""
+    try:
+        message = " ".join(str(error).split())[:500]
+    except BaseException:  # its text is made by whoever raised it
+        message = ""
+    return {"kinds": [kind.__name__ for kind in type(error).__mro__], "message": message}
 
 
 def _storage_bytes(t: Tensor) -> memoryview:

@@ -18,7 +18,7 @@ from workbench.judge.remote import Ended, Raised, Remote
 from workbench.judge.sandbox import Sandbox
 from workbench.judge.stage import Stage
 from workbench.judge.suites import Suites, mutation_score, own_tests
-from workbench.judge.trial import Skip, Trial, Wrong, conduct
+from workbench.judge.trial import Trial, conduct, first_wrong
 from workbench.judge.verdict import MUTATION, OWN_TESTS, Check, MutantResult
 from workbench_kernels.bound import Comparison
 
@@ -165,27 +165,11 @@ class Examination:
                 interface = Interface(op, self._seed)
                 groups = Values(op, self._seed).checks() | Behaviour(op, self._seed).checks()
                 for trials in (*groups.values(), interface.form, interface.refusals):
-                    if found := _first_wrong(trials):
+                    if found := first_wrong(trials):
                         return found
         except (Raised, Ended) as error:
             return str(error)
         return ""
-
-
-def _first_wrong(trials: Trials) -> str:
-    try:
-        for trial in trials():
-            try:
-                wrong = [c.message for c in trial.attempt() if c.message]
-            except Skip:
-                continue
-            except (Wrong, Raised) as error:
-                wrong = [str(error)]
-            if wrong:
-                return f"{trial.label}: {wrong[0]}"
-    except Skip:
-        pass
-    return ""
 
 
 def choose_device() -> tuple[str, str]:

@@ -8,7 +8,6 @@ import socket
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from workbench.judge.jail import GIB, Jail, default_memory
@@ -69,14 +68,9 @@ class Host:
         self._theirs.close()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._control.close()
-        self.jail.__exit__(kind, error, traceback)
+        self.jail.__exit__()
 
     def serve(self) -> Job:
         """A process for an op's server."""

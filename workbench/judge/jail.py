@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from workbench.errors import UsageError
 from workbench.judge.walls import LANDLOCK, Level, Sandbox, Walls, environment
@@ -91,16 +90,11 @@ class Jail:
         self._thread.start()
         self._started.wait()
         if self._failure:
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise UsageError(f"the sandbox can't start: {self._failure}")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
         os.close(self._stop)
 

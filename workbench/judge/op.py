@@ -4,7 +4,8 @@ the candidate, and what it gives is compared here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,11 +44,6 @@ class Called:
     inputs: list[Tensor]
     facts: CallFacts
 
-    @property
-    def kept(self) -> dict[str, int]:
-        """Handles of the results, where they were to be kept."""
-        return dict(zip(self.results, self.facts.kept, strict=True))
-
 
 @dataclass
 class Seen:
@@ -78,14 +74,14 @@ class Op:
         """The op's spec, as the referee describes it."""
         return self.referee.spec
 
-    def load(self, name: str, path: Sequence[str]) -> dict[str, str]:
-        """Import the candidate in the worker; the digests of the files that were loaded.
+    def load(self, name: str, path: Sequence[str]) -> None:
+        """Import the candidate in the worker.
 
         Raises:
             Raised: its import raises.
         """
         body = {"do": "load", "op": name, "module": module_name(name), "path": list(path)}
-        return dict(self._ask(body)[0]["files"])
+        self._ask(body)
 
     # What the checks ask
 
@@ -126,10 +122,20 @@ class Op:
 
     # What the worker does
 
-    def put(self, tensors: Sequence[Tensor], repeat: Sequence[int] | None = None) -> list[int]:
-        """Give the worker tensors; their handles."""
-        reply, _ = self._ask({"do": "put", "repeat": repeat}, tensors)
+    def put(
+        self, tensors: Sequence[Tensor], times: Callable[[Tensor], int] = lambda t: 1
+    ) -> list[int]:
+        """Give the worker tensors, each `times` over along its first dimension; their handles."""
+        reply, _ = self._ask({"do": "put", "repeat": [times(t) for t in tensors]}, tensors)
         return [int(handle) for handle in reply["handles"]]
+
+    def send(
+        self, expected: Expected | None, times: Callable[[Tensor], int] = lambda t: 1
+    ) -> list[int | None]:
+        """Give it the gradients to send back: a handle for each output, None where it has none."""
+        upstream = expected.upstream if expected is not None else ()
+        handles = iter(self.put([dy for dy in upstream if dy is not None], times))
+        return [None if dy is None else next(handles) for dy in upstream]
 
     def write(self, handles: Sequence[int], tensors: Sequence[Tensor]) -> None:
         """Other values in the memory of tensors it has."""
@@ -139,9 +145,9 @@ class Op:
         """The values of tensors it has."""
         return self._ask({"do": "read", "handles": list(handles)})[1]
 
-    def drop(self, handles: Sequence[int]) -> None:
+    def drop(self, handles: Sequence[int | None]) -> None:
         """Let it forget tensors."""
-        self._ask({"do": "drop", "handles": list(handles)})
+        self._ask({"do": "drop", "handles": [h for h in handles if h is not None]})
 
     def call(
         self,
@@ -170,7 +176,7 @@ class Op:
         Raises:
             Raised: what the op raised.
         """
-        sent = upstream if upstream is not None else self._send(expected)
+        sent = upstream if upstream is not None else self.send(expected)
         body = {
             "do": "call",
             "what": what,
@@ -186,7 +192,7 @@ class Op:
         }
         reply, values = self._ask(body)
         if upstream is None:
-            self.drop([handle for handle in sent if handle is not None])
+            self.drop(sent)
         called = _called(_facts(reply), values)
         outputs = list(called.results.values())[: called.facts.outputs]
         has_elements = any(y.numel() for y in outputs)
@@ -203,7 +209,7 @@ class Op:
             Raised: what the op raised.
         """
         calls = [
-            {**self._arguments(self.put(inputs)), "upstream": self._send(one)}
+            {**self._arguments(self.put(inputs)), "upstream": self.send(one)}
             for inputs, one in zip(several, expected, strict=True)
         ]
         reply, values = self._ask({"do": "interleave", "calls": calls})
@@ -225,7 +231,7 @@ class Op:
         Raises:
             Raised: what it finds wrong.
         """
-        handles, sent = self.put(inputs), self._send(expected)
+        handles, sent = self.put(inputs), self.send(expected)
         body = {"do": "opcheck", "op": self.spec.name, **self._arguments(handles), "upstream": sent}
         self._ask(body)
 
@@ -237,13 +243,12 @@ class Op:
         return Pool(
             values=list(values),
             inputs=[self.put(inputs) for inputs in values],
-            upstream=[self._send(expected) for _ in values],
+            upstream=[self.send(expected) for _ in values],
         )
 
     def drop_pool(self, pool: Pool) -> None:
         """Let it forget a pool."""
-        sent = [handle for handles in pool.upstream for handle in handles if handle is not None]
-        self.drop([*(handle for handles in pool.inputs for handle in handles), *sent])
+        self.drop([*itertools.chain(*pool.inputs), *itertools.chain(*pool.upstream)])
 
     def timed(self, pool: Pool, calls: int, *, backward: bool) -> float:
         """Call the op many times; seconds by the device's events, which are the worker's word."""
@@ -268,11 +273,6 @@ class Op:
         pairs = zip(pool.inputs, pool.upstream, strict=True)
         calls = [{**self._arguments(own), "upstream": sent} for own, sent in pairs]
         return {"pool": calls, "backward": backward}
-
-    def _send(self, expected: Expected | None) -> list[int | None]:
-        upstream = expected.upstream if expected is not None else ()
-        handles = iter(self.put([dy for dy in upstream if dy is not None]))
-        return [None if dy is None else next(handles) for dy in upstream]
 
     def _arguments(
         self,

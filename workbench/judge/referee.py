@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.channel import Channel
+from workbench.channel import Channel, dtype_name
 from workbench.judge.jail import Jail
 from workbench.judge.remote import Raised, Remote, check_raised
 from workbench.judge.sandbox import Sandbox
@@ -49,7 +49,7 @@ class RefereeProcess:
 
     def __exit__(self, *_: object) -> None:
         self._ours.close()
-        self._jail.__exit__(None, None, None)
+        self._jail.__exit__()
 
     def _how(self) -> str:
         self._jail.wait(2.0)
@@ -71,7 +71,7 @@ class Referee:
         Raises:
             Skip: the spec has no inputs of this size.
         """
-        asked = {"do": "draw", "rows": rows, "cols": cols, "dtype": _name(dtype), "seed": seed}
+        asked = {"do": "draw", "rows": rows, "cols": cols, "dtype": dtype_name(dtype), "seed": seed}
         try:
             return tuple(self._ask(asked)[1])
         except Raised as error:
@@ -153,7 +153,3 @@ def _spec(described: dict[str, Any]) -> OpSpec:
 
 def _elsewhere(*_: Any, **__: Any) -> Any:
     raise AssertionError("the reference runs in the referee's process")
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -28,6 +28,44 @@ class Trial:
     attempt: Callable[[], list[Comparison]]
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial came to: comparisons, with what is wrong, or why it was skipped."""
+
+    label: str
+    comparisons: tuple[Comparison, ...] = ()
+    wrong: tuple[str, ...] = ()
+    skipped: str = ""
+
+
+def outcomes(trials: Callable[[], Iterable[Trial]]) -> Iterator[Outcome]:
+    """Run the trials one by one; a `Skip` while preparing one skips the rest.
+
+    Raises:
+        Ended: the process that was asked is gone.
+    """
+    try:
+        for trial in trials():
+            yield _outcome(trial)
+    except Skip as reason:
+        yield Outcome("", skipped=str(reason))
+
+
+def _outcome(trial: Trial) -> Outcome:
+    try:
+        comparisons = tuple(trial.attempt())
+    except Skip as reason:
+        return Outcome(trial.label, skipped=f"{trial.label}: {reason}")
+    except (Wrong, Raised) as error:
+        return Outcome(trial.label, wrong=(str(error),))
+    return Outcome(trial.label, comparisons, tuple(c.message for c in comparisons if c.message))
+
+
+def first_wrong(trials: Callable[[], Iterable[Trial]]) -> str:
+    """The first thing that goes wrong, "" if nothing does; the trials after it are not run."""
+    return next((f"{o.label}: {o.wrong[0]}" for o in outcomes(trials) if o.wrong), "")
+
+
 @dataclass
 class _Tally:
     cases: int = 0
@@ -36,11 +74,14 @@ class _Tally:
     forward: float = -math.inf
     backward: float = -math.inf
 
-    def add(self, label: str, comparisons: list[Comparison]) -> None:
+    def add(self, outcome: Outcome) -> None:
+        if outcome.skipped:
+            self.skipped.append(outcome.skipped)
+            return
         self.cases += 1
-        if wrong := [c.message for c in comparisons if c.message]:
-            self.failed.append(f"{label}: {'; '.join(wrong)}")
-        for c in comparisons:
+        if outcome.wrong:
+            self.failed.append(f"{outcome.label}: {'; '.join(outcome.wrong)}")
+        for c in outcome.comparisons:
             if not math.isfinite(c.ratio):
                 continue
             if c.name.startswith("y"):
@@ -57,14 +98,8 @@ def conduct(name: str, trials: Callable[[], Iterable[Trial]]) -> Check:
     """
     started = time.perf_counter()
     tally = _Tally()
-    for trial in _guarded(trials, tally):
-        try:
-            tally.add(trial.label, trial.attempt())
-        except Skip as reason:
-            tally.skipped.append(f"{trial.label}: {reason}")
-        except (Wrong, Raised) as error:
-            tally.cases += 1
-            tally.failed.append(f"{trial.label}: {error}")
+    for outcome in outcomes(trials):
+        tally.add(outcome)
     return Check(
         name=name,
         status="failed" if tally.failed else "passed" if tally.cases else "skipped",
@@ -74,14 +109,6 @@ def conduct(name: str, trials: Callable[[], Iterable[Trial]]) -> Check:
         message=_message(tally),
         seconds=round(time.perf_counter() - started, 3),
     )
-
-
-def _guarded(trials: Callable[[], Iterable[Trial]], tally: _Tally) -> Iterator[Trial]:
-    """The trials; a `Skip` while preparing one skips the rest."""
-    try:
-        yield from trials()
-    except Skip as reason:
-        tally.skipped.append(str(reason))
 
 
 def _message(tally: _Tally) -> str:

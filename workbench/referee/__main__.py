@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.channel import Channel, ChannelClosed
+from workbench.channel import Channel, ChannelClosed, described, dtype_name
 from workbench.worker.calls import form, twice
 from workbench_kernels.spec import OpSpec
 from workbench_kernels.testing import LAYOUTS, draw
@@ -57,9 +57,7 @@ class Referee:
             try:
                 reply, values = requests[body["do"]](body, [self._place(t) for t in tensors])
             except Exception as error:
-                kinds = [kind.__name__ for kind in type(error).__mro__]
-                message = " ".join(str(error).split())[:500]
-                reply, values = {"raised": {"kinds": kinds, "message": message}}, []
+                reply, values = {"raised": described(error)}, []
             self._channel.send(reply, [t.detach().cpu() for t in values])
 
     def _describe(self, body: dict[str, Any], tensors: Sequence[Tensor]) -> Reply:
@@ -75,7 +73,7 @@ class Referee:
             "backward": [spec.backward.reads, spec.backward.writes],
             "shapes": spec.shapes,
             "sweep": spec.sweep,
-            "dtypes": [str(dtype).removeprefix("torch.") for dtype in spec.dtypes],
+            "dtypes": [dtype_name(dtype) for dtype in spec.dtypes],
         }, []
 
     def _draw(self, body: dict[str, Any], tensors: Sequence[Tensor]) -> Reply:
@@ -146,8 +144,7 @@ def main(channel: Channel, settings: dict[str, Any]) -> None:
     try:
         spec = _load(settings["op"], settings["folder"])
     except BaseException as error:  # a spec is code, and may raise anything
-        message = " ".join(str(error).split())[:500]
-        channel.send({"raised": {"kinds": [type(error).__name__], "message": message}})
+        channel.send({"raised": described(error)})
         return
     channel.send({"ready": True})
     Referee(channel, spec, settings["device"]).serve()

@@ -7,20 +7,17 @@ the op raises is an answer; whatever else it does to this process, the judge see
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import itertools
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from workbench.channel import Channel, ChannelClosed
+from workbench.channel import Channel, ChannelClosed, described
 from workbench.worker import timing
 from workbench.worker.calls import Call, form, share_memory, twice, uninitialised_is_nan
 from workbench.worker.record import Recorder, originals, replaced, state
@@ -79,7 +76,7 @@ class Server:
             try:
                 reply, values = requests[body["do"]](body, tensors)
             except BaseException as error:  # a candidate may raise anything, SystemExit included
-                reply, values = {"raised": _describe(error)}, []
+                reply, values = {"raised": described(error)}, []
             self._channel.send({**reply, "changed": self._changed()}, values)
 
     def _changed(self) -> list[str]:
@@ -89,21 +86,18 @@ class Server:
         return changed + replaced(self._originals)
 
     def _load(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
-        """Import the op's wrapper; which files that loaded, by digest."""
+        """Import the op's wrapper."""
         op, package = body["op"], import_module("workbench_kernels")
         package.__path__[:] = body["path"]
         wrapper = import_module(f"workbench_kernels.{op}.wrapper")
         self._function = getattr(wrapper, op)
         self._module = getattr(wrapper, body["module"])
-        own = f"workbench_kernels.{op}."
-        loaded = [module for name, module in sys.modules.items() if name.startswith(own)]
-        paths = [Path(str(module.__file__)) for module in loaded]
-        return {"files": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}}, []
+        return {}, []
 
     def _put(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         """Keep tensors; `repeat` says how often each is repeated along its first dimension."""
         handles = []
-        for t, times in zip(tensors, body.get("repeat") or [1] * len(tensors), strict=True):
+        for t, times in zip(tensors, body["repeat"], strict=True):
             placed = self._place(t)
             if times > 1:
                 placed = placed.repeat(times, *[1] * (t.ndim - 1))
@@ -264,11 +258,3 @@ def _plain(t: Tensor) -> Tensor:
 
 def _last(t: Tensor, rows: int) -> Tensor:
     return t[-rows:] if t.ndim else t
-
-
-def _describe(error: BaseException) -> dict[str, Any]:
-    try:
-        message = " ".join(str(error).split())[:500]
-    except BaseException:
-        message = ""
-    return {"kinds": [kind.__name__ for kind in type(error).__mro__], "message": message}

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from workbench.channel import dtype_name
 from workbench.judge.memory import same_bits
 from workbench.judge.op import Op
 from workbench.judge.trial import Skip, Trial, Wrong
@@ -50,7 +51,7 @@ class Behaviour:
 
     def _every_dtype(self, attempt: Callable[[torch.dtype], list[Comparison]]) -> Iterator[Trial]:
         for dtype in self.op.spec.dtypes:
-            yield Trial(str(dtype).removeprefix("torch."), partial(attempt, dtype))
+            yield Trial(dtype_name(dtype), partial(attempt, dtype))
 
     def _prepare(self, dtype: torch.dtype) -> tuple[tuple[Tensor, ...], Expected]:
         inputs = self.op.draw(*small_shape(self.op.spec), dtype, self.seed)
@@ -58,23 +59,17 @@ class Behaviour:
 
     def _unchanged(self, dtype: torch.dtype) -> list[Comparison]:
         inputs, expected = self._prepare(dtype)
+        handles, upstream = self.op.put(inputs), self.op.send(expected)
+        called = self.op.call(handles, expected, inputs_back=True, upstream=upstream)
         sent = [dy for dy in expected.upstream if dy is not None]
-        handles, gradients = self.op.put(inputs), self.op.put(sent)
-        upstream = iter(gradients)
-        called = self.op.call(
-            handles,
-            expected,
-            inputs_back=True,
-            upstream=[None if dy is None else next(upstream) for dy in expected.upstream],
-        )
+        after_sent = self.op.read([handle for handle in upstream if handle is not None])
         after = dict(
             zip(self.op.spec.tensors, zip(inputs, called.inputs, strict=True), strict=True)
         )
         after |= {
-            f"upstream {i}": pair
-            for i, pair in enumerate(zip(sent, self.op.read(gradients), strict=True))
+            f"upstream {i}": pair for i, pair in enumerate(zip(sent, after_sent, strict=True))
         }
-        self.op.drop([*handles, *gradients])
+        self.op.drop([*handles, *upstream])
         for name, (before, now) in after.items():
             if name not in self.op.spec.mutates and not same_bits(before, now):
                 raise Wrong(f"{name} is changed by the call")
@@ -150,13 +145,13 @@ class Behaviour:
         """
         few = self.op.draw(FEW, cols, dtype, self.seed)
         expected = self.op.expect(few, seed=self.seed)
-        sent = [dy for dy in expected.upstream if dy is not None]
-        times = [rows // FEW if t.ndim and t.shape[0] == FEW else 1 for t in (*few, *sent)]
-        handles = self.op.put([*few, *sent], repeat=times)
-        gradients = iter(handles[len(few) :])
-        upstream = [None if dy is None else next(gradients) for dy in expected.upstream]
-        called = self.op.call(handles[: len(few)], expected, upstream=upstream, last=FEW)
-        self.op.drop(handles)
+
+        def times(t: Tensor) -> int:
+            return rows // FEW if t.ndim and t.shape[0] == FEW else 1
+
+        handles, upstream = self.op.put(few, times), self.op.send(expected, times)
+        called = self.op.call(handles, expected, upstream=upstream, last=FEW)
+        self.op.drop([*handles, *upstream])
         by_rows = [n for n, t in expected.eager.items() if t.ndim and t.shape[0] == FEW]
         eager, truth = ({n: of[n] for n in by_rows} for of in (expected.eager, expected.truth))
         last = {name: t for name, t in called.results.items() if name in by_rows}

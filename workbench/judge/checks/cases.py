@@ -75,8 +75,9 @@ class Planted:
 
 def with_special(op: Op, dtype: torch.dtype, seed: int) -> Iterator[Planted]:
     """For each floating input and each of NaN, inf and -inf: inputs with it at three places."""
+    drawn = op.draw(*small_shape(op.spec), dtype, seed)
     for index, value in itertools.product(range(len(op.spec.tensors)), SPECIAL):
-        inputs = [t.contiguous() for t in op.draw(*small_shape(op.spec), dtype, seed)]
+        inputs = [t.clone(memory_format=torch.contiguous_format) for t in drawn]
         target = inputs[index]
         if not target.is_floating_point():
             continue
@@ -89,8 +90,8 @@ def with_special(op: Op, dtype: torch.dtype, seed: int) -> Iterator[Planted]:
 def magnitudes(op: Op, dtype: torch.dtype, seed: int) -> Iterator[tuple[str, list[Tensor]]]:
     """Inputs scaled until products overflow and vanish, as far as the dtype holds the scale."""
     scales = [1e-4, 1e4] if dtype is torch.float16 else [1e-6, 1e-3, 1e3, 1e6]
+    drawn = op.draw(*small_shape(op.spec), dtype, seed)
     for scale in scales:
-        drawn = op.draw(*small_shape(op.spec), dtype, seed)
         yield f"{scale:g}", [t * scale if t.is_floating_point() else t for t in drawn]
 
 

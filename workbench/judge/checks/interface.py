@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from workbench.channel import dtype_name
 from workbench.judge.memory import same_bits
 from workbench.judge.op import Op
 from workbench.judge.remote import Raised
@@ -39,13 +40,13 @@ class Interface:
         """Outputs are contiguous, on a device and in autograd's graph as the reference's are."""
         for dtype in self.op.spec.dtypes:
             for needs in (self.op.spec.differentiable, ()):
-                label = f"{_short(dtype)}, gradients: {', '.join(needs) or 'none'}"
+                label = f"{dtype_name(dtype)}, gradients: {', '.join(needs) or 'none'}"
                 yield Trial(label, partial(self._form, dtype, needs))
 
     def module(self) -> Iterator[Trial]:
         """The module gives the function's results."""
         for dtype in self.op.spec.dtypes:
-            yield Trial(_short(dtype), partial(self._module, dtype))
+            yield Trial(dtype_name(dtype), partial(self._module, dtype))
 
     def second_derivative(self) -> Iterator[Trial]:
         """Right, or refused with NotImplementedError; never silently wrong."""
@@ -158,7 +159,3 @@ def _must_equal(given: dict[str, Tensor], wanted: dict[str, Tensor], what: str) 
     same = given.keys() == wanted.keys() and all(same_bits(given[n], wanted[n]) for n in wanted)
     if not same:
         raise Wrong(what)
-
-
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

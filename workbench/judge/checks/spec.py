@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from workbench.judge.referee import Referee
 from workbench.judge.trial import Skip, Trial, Wrong
 from workbench_kernels.bound import Comparison
 from workbench_kernels.testing import small_shape
+from workbench_kernels.truth import Expected
 
 FEWEST_COLUMNS = 8
 # An error in float32, over the size of the result, that no honest arithmetic has.
@@ -84,9 +86,7 @@ class Spec:
         return []
 
     def _reference(self) -> list[Comparison]:
-        spec = self.referee.spec
-        inputs = self.referee.draw(*small_shape(spec), torch.float32, self.seed)
-        expected, again = (self.referee.expect(inputs, seed=self.seed) for _ in range(2))
+        spec, expected, again = self.referee.spec, self._expected, self._expect()
         for name, value in expected.eager.items():
             if not same_bits(value, again.eager[name]):
                 raise Wrong(f"the reference's {name} is another one when called again")
@@ -101,15 +101,20 @@ class Spec:
 
     def _precision(self) -> list[Comparison]:
         """What is rough itself holds nothing to anything."""
-        spec = self.referee.spec
-        inputs = self.referee.draw(*small_shape(spec), torch.float32, self.seed)
-        expected = self.referee.expect(inputs, seed=self.seed)
-        for name, error in expected.error.items():
-            truth = expected.truth[name]
+        for name, error in self._expected.error.items():
+            truth = self._expected.truth[name]
             if truth.isfinite().all() and float(error.norm()) > ROUGH * float(truth.norm()):
                 share = float(error.norm() / truth.norm())
                 raise Wrong(f"the reference's {name} is rough: an error of {share:.1g} in float32")
         return []
+
+    @cached_property
+    def _expected(self) -> Expected:
+        return self._expect()
+
+    def _expect(self) -> Expected:
+        inputs = self.referee.draw(*small_shape(self.referee.spec), torch.float32, self.seed)
+        return self.referee.expect(inputs, seed=self.seed)
 
     def _sizes(self) -> list[Comparison]:
         """Sizes it does not name must be sizes it takes, or there is nothing to be right at."""

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from workbench.channel import dtype_name
 from workbench.judge.checks.cases import (
     TALL,
     Planted,
@@ -55,7 +56,7 @@ class Values:
             yield Trial(str(case), partial(self._case, case, needs=()))
         for mode in ("no_grad", "inference_mode"):
             for dtype in self.op.spec.dtypes:
-                yield Trial(f"{mode}-{_short(dtype)}", partial(self._without_grad, dtype, mode))
+                yield Trial(f"{mode}-{dtype_name(dtype)}", partial(self._without_grad, dtype, mode))
 
     def backward(self) -> Iterator[Trial]:
         """The same with every gradient; the outputs are the forward's affair."""
@@ -90,7 +91,7 @@ class Values:
         for lead in ((2, 3), (2, 1, 3), ()):
             for dtype in self.op.spec.dtypes:
                 spread = partial(self._leading, lead, dtype)
-                label = f"{(*lead, small_shape(self.op.spec)[1])}-{_short(dtype)}"
+                label = f"{(*lead, small_shape(self.op.spec)[1])}-{dtype_name(dtype)}"
                 yield Trial(label, partial(_unless_refused, spread))
 
     def layouts(self) -> Iterator[Trial]:
@@ -100,7 +101,7 @@ class Values:
                 attempt = partial(self._layout, dtype, name, put)
                 if self.op.spec.mutates:  # it can't write where elements share memory
                     attempt = partial(_unless_refused, attempt)
-                yield Trial(f"{name}-{_short(dtype)}", attempt)
+                yield Trial(f"{name}-{dtype_name(dtype)}", attempt)
 
     def upstream_gradients(self) -> Iterator[Trial]:
         """Plain inputs, but an upstream gradient of stride 0 or transposed."""
@@ -108,7 +109,7 @@ class Values:
             raise Skip("no input has a gradient")
         for name in ("one value everywhere", "transposed"):
             for dtype in self.op.spec.dtypes:
-                yield Trial(f"{name}-{_short(dtype)}", partial(self._layout, dtype, name))
+                yield Trial(f"{name}-{dtype_name(dtype)}", partial(self._layout, dtype, name))
 
     def subsets(self) -> Iterator[Trial]:
         """Gradients wanted for some inputs and not for others."""
@@ -120,14 +121,14 @@ class Values:
         """NaN and infinities come out where the reference lets them out."""
         for dtype in self.op.spec.dtypes:
             for planted in with_special(self.op, dtype, self.seed):
-                yield Trial(f"{planted}-{_short(dtype)}", partial(self._special, planted))
+                yield Trial(f"{planted}-{dtype_name(dtype)}", partial(self._special, planted))
 
     def magnitudes(self) -> Iterator[Trial]:
         """Inputs so large that products overflow, so small that they vanish."""
         for dtype in self.op.spec.dtypes:
             for label, inputs in magnitudes(self.op, dtype, self.seed):
                 attempt = partial(self.op.compare, inputs, seed=self.seed)
-                yield Trial(f"{label}-{_short(dtype)}", attempt)
+                yield Trial(f"{label}-{dtype_name(dtype)}", attempt)
 
     def _plain(self) -> list[Case]:
         return [case for case in cases(self.op.spec) if not case.parameters]
@@ -176,7 +177,3 @@ def _unless_refused(attempt: Callable[[], list[Comparison]]) -> list[Comparison]
         if "ValueError" not in refusal.kinds:
             raise
         raise Skip(f"the op refuses it: {refusal.message}") from refusal
-
-
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

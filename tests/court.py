@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -11,11 +12,13 @@ from pathlib import Path
 
 import torch
 
+import workbench_kernels
 from workbench.judge import sandbox
 from workbench.judge.checks import Behaviour
 from workbench.judge.examination import Examination, choose_device
 from workbench.judge.stage import CANDIDATE, Stage, prepare
 from workbench.judge.verdict import Check
+from workbench.layout import LIBRARY
 
 
 class Court:
@@ -43,6 +46,15 @@ class Court:
         with self._examination.loaded(folder) as op:
             found = Behaviour(op, 3).repeated(64, 40, torch.float32)
         return [comparison.message for comparison in found]
+
+
+def write_library(root: Path) -> Path:
+    """A repository with the library's own files and no op."""
+    package = root / LIBRARY
+    package.mkdir(parents=True)
+    for path in Path(str(workbench_kernels.__file__)).parent.glob("*.py"):
+        shutil.copy(path, package)
+    return root
 
 
 @contextmanager

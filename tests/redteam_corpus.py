@@ -7,10 +7,11 @@ in tests/redteam/README.md.
 from __future__ import annotations
 
 import runpy
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from court import write_library
 
 import workbench_kernels
 
@@ -55,9 +56,7 @@ class Entry:
 
     def write(self, root: Path) -> None:
         """A repository with the library's own files and this op."""
-        (root / PACKAGE).mkdir(parents=True)
-        for path in LIBRARY.glob("*.py"):
-            shutil.copy(path, root / PACKAGE)
+        write_library(root)
         for path, text in self.texts().items():
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text(text)

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from court import Court, court
+from court import Court, court, write_library
 
-import workbench_kernels
 from workbench.judge import verify
+from workbench.layout import op_paths
 
 pytestmark = pytest.mark.gpu
 
 FIXTURES = Path(__file__).parent / "fixtures"
-LIBRARY = Path(str(workbench_kernels.__file__)).parent
+
 
 EAGER = "    y = torch.relu(x).square()\n    return y\n"
 # Cheats that only a GPU shows: the check that must find each, and what is replaced in the kernel.
@@ -35,15 +35,12 @@ CHEATS = {
 
 
 def write(root: Path, op: str) -> Path:
-    package = root / "kernels" / "workbench_kernels"
-    (root / "tests" / "kernels").mkdir(parents=True)
-    (package / op).mkdir(parents=True)
-    for path in LIBRARY.glob("*.py"):
-        shutil.copy(path, package)
+    write_library(root)
+    folder, test = (root / path for path in op_paths(op))
+    folder.mkdir()
+    test.parent.mkdir(parents=True)
     for path in (FIXTURES / op).glob("*.py"):
-        tests = path.stem.startswith("tests_of")
-        target = root / "tests" / "kernels" / f"test_{op}.py" if tests else package / op / path.name
-        shutil.copy(path, target)
+        shutil.copy(path, test if path.stem.startswith("tests_of") else folder / path.name)
     return root
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from court import Court, court
+from court import Court, court, write_library
 
-import workbench_kernels
 from workbench.judge import Check, Verdict, verify
 
 FIXTURE = Path(__file__).parent / "fixtures" / "relu2"
-LIBRARY = Path(str(workbench_kernels.__file__)).parent
+
 SEED = 3
 
 RETURN = "    return y\n"
@@ -66,14 +64,6 @@ def write_op(root: Path, name: str, file: str = "", old: str = "", new: str = ""
             target = root / "tests" / "kernels" / f"test_{name}.py"
             target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
-
-
-def write_library(root: Path) -> Path:
-    """A repository with the library's own files and no op."""
-    (root / "kernels" / "workbench_kernels").mkdir(parents=True)
-    for path in LIBRARY.glob("*.py"):
-        shutil.copy(path, root / "kernels" / "workbench_kernels")
-    return root
 
 
 @pytest.fixture

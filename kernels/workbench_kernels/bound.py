@@ -16,7 +16,10 @@ from torch import Tensor
 from workbench_kernels.truth import Expected
 
 # An op that sums in another order than PyTorch is as right as PyTorch, and unlucky where PyTorch
-# is lucky.
+# is lucky. Of the 83 ops the catalogues know, as drafted, 78 pass with a factor of 1, 81 with 1.5
+# and all with 2 (the worst need 1.9). Of 166 mutants of theirs that round to bfloat16 inside, a
+# factor of 2 rejects 164 in float32 (so does one of 8) and 109 in float16, one of 3 only 62 there.
+# In bfloat16 such a rounding mostly changes nothing. `python tests/bound_study.py` counts again.
 FACTOR = 2.0
 # What may come on top of PyTorch's error, in eps of the dtype. A 16-bit result is float32
 # arithmetic and one rounding, half an eps; a float32 result carries the error of exp and friends,

@@ -162,7 +162,8 @@ class Jail:
     def _start(self, scratch: Path) -> subprocess.Popen[bytes]:
         read = [*self._python_path, *self._read]
         walls = Walls(self._sandbox.level, read, scratch, self._scratch_bytes, self._gpu)
-        settings = environment(scratch, self._python_path, self._environment)
+        more, gpu = self._environment, self._gpu
+        settings = environment(scratch, self._python_path, more, gpu=gpu)
         arguments = os.memfd_create("arguments")
         try:
             os.write(arguments, b"".join(os.fsencode(a) + b"\0" for a in walls.arguments()))

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from workbench.errors import UsageError
+from workbench.judge import bytecode
 from workbench.judge.jail import Jail
 from workbench.judge.walls import LANDLOCK, Level, Sandbox
 from workbench.worker import guard, probe
@@ -45,6 +46,7 @@ def find(required: Level | None = None) -> Sandbox:
         UsageError: there is no such level, or it does not work here.
     """
     level = required or _named()
+    bytecode.folder()  # takes its time once, which is not the probe's
     reasons: list[str] = []
     for candidate in Level:
         if level is None or candidate is level:

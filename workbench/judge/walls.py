@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from workbench.judge import bytecode
 from workbench.worker import guard
 
 LANDLOCK = "landlock"
@@ -138,20 +139,23 @@ class Walls:
 
 
 def environment(
-    scratch: Path, python_path: Iterable[Path], extra: Mapping[str, str]
+    scratch: Path, python_path: Iterable[Path], extra: Mapping[str, str], *, gpu: bool
 ) -> dict[str, str]:
     """The whole environment of a jailed process: every cache is in the scratch folder."""
     kept = {n: v for n, v in os.environ.items() if n in _PASSED or n.startswith("LC_")}
     folders = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "TRITON_HOME", "TORCHINDUCTOR_CACHE_DIR")
     caches = {"TRITON_CACHE_DIR": scratch / "triton", "CUDA_CACHE_PATH": scratch / "cuda"}
+    compiled = bytecode.folder()
     return {
         "PATH": _PROGRAMS,
         **kept,
+        **({} if gpu else {"CUDA_VISIBLE_DEVICES": ""}),
         **_compiler(),
         **{name: str(scratch) for name in folders},
         **{name: str(folder) for name, folder in caches.items()},
         "PYTHONPATH": os.pathsep.join(str(path) for path in python_path),
         "PYTHONDONTWRITEBYTECODE": "1",
+        **({bytecode.VARIABLE: str(compiled)} if compiled else {}),
         "PYTHONHASHSEED": "0",
         "PYTHONUSERBASE": site.getuserbase(),  # else looked for below HOME
         "TORCHINDUCTOR_COMPILE_THREADS": "1",  # its pool of processes leaves the group
@@ -161,7 +165,8 @@ def environment(
 
 def _python() -> list[Path]:
     packages = [Path(entry) for entry in sys.path if entry.endswith(("site-packages", "-packages"))]
-    return [Path(sys.prefix), Path(sys.base_prefix), *packages]
+    compiled = bytecode.folder()
+    return [Path(sys.prefix), Path(sys.base_prefix), *packages, *([compiled] if compiled else [])]
 
 
 def _drivers() -> list[Path]:

@@ -27,7 +27,7 @@ _PACKET = 1 << 16
 
 def main(control: socket.socket, settings: dict[str, Any]) -> None:
     """Warm up, then answer requests until the judge closes the control socket."""
-    _warm_up(interpreted=settings["device"] == "cpu")
+    warm_up(interpreted=settings["device"] == "cpu")
     gc.freeze()  # what is shared by all jobs stays shared
     while True:
         packet, descriptors, _, _ = socket.recv_fds(control, _PACKET, 1)
@@ -43,7 +43,7 @@ def main(control: socket.socket, settings: dict[str, Any]) -> None:
         control.sendall(json.dumps(reply).encode())
 
 
-def _warm_up(interpreted: bool) -> None:
+def warm_up(interpreted: bool) -> None:
     """Import what jobs need, as long as nothing of it touches a GPU: a fork can't share one."""
     if interpreted:
         os.environ["TRITON_INTERPRET"] = "1"

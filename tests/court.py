@@ -18,7 +18,7 @@ from workbench.judge.checks import Behaviour
 from workbench.judge.examination import Examination, choose_device
 from workbench.judge.stage import CANDIDATE, Stage, prepare
 from workbench.judge.verdict import Check
-from workbench.layout import LIBRARY
+from workbench.layout import LIBRARY, op_paths
 
 
 class Court:
@@ -43,7 +43,8 @@ class Court:
     def repeated(self, sources: Mapping[str, str] | None = None) -> list[str]:
         """What is wrong with the last rows of a call on copies of a few."""
         folder = self._stage.add_variant(f"court{next(self._numbers)}", sources or {})
-        with self._examination.loaded(folder) as op:
+        with self._examination.opened(folder) as op:
+            op.load()
             found = Behaviour(op, 3).repeated(64, 40, torch.float32)
         return [comparison.message for comparison in found]
 
@@ -54,6 +55,17 @@ def write_library(root: Path) -> Path:
     package.mkdir(parents=True)
     for path in Path(str(workbench_kernels.__file__)).parent.glob("*.py"):
         shutil.copy(path, package)
+    return root
+
+
+def write_fixture(root: Path, op: str) -> Path:
+    """A repository with the library's own files and one op of tests/fixtures."""
+    write_library(root)
+    folder, test = (root / path for path in op_paths(op))
+    folder.mkdir()
+    test.parent.mkdir(parents=True)
+    for path in (Path(__file__).parent / "fixtures" / op).glob("*.py"):
+        shutil.copy(path, test if path.stem.startswith("tests_of") else folder / path.name)
     return root
 
 

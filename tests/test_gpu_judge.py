@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from court import Court, court, write_library
+from court import Court, court, write_fixture
 
 from workbench.judge import verify
-from workbench.layout import op_paths
 
 pytestmark = pytest.mark.gpu
-
-FIXTURES = Path(__file__).parent / "fixtures"
-
 
 EAGER = "    y = torch.relu(x).square()\n    return y\n"
 # Cheats that only a GPU shows: the check that must find each, and what is replaced in the kernel.
@@ -34,25 +29,15 @@ CHEATS = {
 }
 
 
-def write(root: Path, op: str) -> Path:
-    write_library(root)
-    folder, test = (root / path for path in op_paths(op))
-    folder.mkdir()
-    test.parent.mkdir(parents=True)
-    for path in (FIXTURES / op).glob("*.py"):
-        shutil.copy(path, test if path.stem.startswith("tests_of") else folder / path.name)
-    return root
-
-
 @pytest.fixture(scope="module")
 def relu2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Court]:
-    with court(write(tmp_path_factory.mktemp("relu2"), "relu2"), "relu2") as opened:
+    with court(write_fixture(tmp_path_factory.mktemp("relu2"), "relu2"), "relu2") as opened:
         yield opened
 
 
 @pytest.mark.parametrize("op", ["relu2", "swiglu", "rms_norm"])
 def test_a_right_op_passes_in_seconds(op: str, tmp_path: Path) -> None:
-    verdict = verify(write(tmp_path, op), op)
+    verdict = verify(write_fixture(tmp_path, op), op)
     for check in verdict.checks:
         print(f"{op} {check.name:22} {check.status:8} {check.seconds:6.2f} s {check.message[:80]}")
     print(f"{op}: {verdict.seconds} s in the sandbox {verdict.sandbox}")

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from functools import cached_property
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from workbench.channel import Channel
 from workbench.judge.checks import Behaviour, Clock, Interface, Spec, Values, Work
-from workbench.judge.host import Host
 from workbench.judge.op import Op
-from workbench.judge.referee import Referee, RefereeProcess
-from workbench.judge.remote import Ended, Raised, Remote
+from workbench.judge.place import Place
+from workbench.judge.remote import Ended, Raised
 from workbench.judge.sandbox import Sandbox
 from workbench.judge.stage import Stage
 from workbench.judge.suites import Suites, mutation_score, own_tests
-from workbench.judge.trial import Trial, conduct, first_wrong
+from workbench.judge.trial import ONE_HAND, Trial, Trials, conduct, first_wrong
 from workbench.judge.verdict import MUTATION, OWN_TESTS, Check, MutantResult
 from workbench_kernels.bound import Comparison
 
+# A mutant may hang: nobody waits for one as long as for a candidate.
+_MUTANT_SECONDS = 30.0
 _SHORT = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
-Trials = Callable[[], Iterable[Trial]]
+
+def _nothing() -> None:
+    """There is nothing to wait for."""
 
 
 class Examination:
-    """The processes that it takes to examine one op, and the checks. Leaving the context ends them.
+    """One op on `device`, examined there and, for its tests' sake, in the interpreter. Leaving the
+    context ends every process that this takes.
 
     After `conduct`, `dtypes` and `mutants` say what was found besides.
     """
@@ -43,18 +47,18 @@ class Examination:
         only: Collection[str] | None = None,
     ) -> None:
         self._stage, self._seed, self._deadline, self._only = stage, seed, deadline, only
-        self._gpu = device != "cpu"
-        arguments = (stage, sandbox, device, deadline)
-        self._host, self._process = Host(*arguments), RefereeProcess(*arguments)
+        interpreter = Place(stage, sandbox, "cpu", deadline)
+        self._interpreter = interpreter
+        self._device = Place(stage, sandbox, device, deadline) if device != "cpu" else interpreter
         self._open = ExitStack()
         self.dtypes: tuple[str, ...] = ()
         self.mutants: list[MutantResult] = []
 
     def __enter__(self) -> Examination:
-        with ExitStack() as processes:
-            processes.enter_context(self._host)
-            self._remote = processes.enter_context(self._process)
-            self._open = processes.pop_all()
+        with ExitStack() as places:
+            for place in {self._device, self._interpreter}:
+                places.enter_context(place)
+            self._open = places.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -65,111 +69,113 @@ class Examination:
         return list(self._checks())
 
     def of_candidate(self, folder: Path, only: Collection[str] | None = None) -> Iterator[Check]:
-        """The checks of the kernel and wrapper in `folder`, in a process of their own: all of them,
+        """The checks of the kernel and wrapper in `folder`, in processes of their own: all of them,
         or those of the names `only`.
         """
         try:
-            with self._worker() as worker:
-                op = Op(self._referee, worker)
-                groups = self._groups(op, folder)
-                yield from self._conduct(groups, only, ended="process")
+            with self.opened(folder) as op:
+                yield from self._examine(op, only)
         except Ended as error:
-            yield Check(name="process", status="failed", message=str(error))
+            yield _gone(error)
+
+    def opened(self, folder: Path) -> AbstractContextManager[Op]:
+        """The op in `folder`, in processes of its own; not imported yet."""
+        return self._device.opened(folder, _hands(self._device))
 
     def _checks(self) -> Iterator[Check]:
         try:
-            self.dtypes = tuple(_SHORT[dtype] for dtype in self._referee.spec.dtypes)
+            spec = Spec(self._device.referee, self._stage.name, self._seed)
+            self.dtypes = tuple(_SHORT[dtype] for dtype in spec.referee.spec.dtypes)
+            self._interpreter.referee  # noqa: B018  (several threads will want it)
         except (Raised, Ended) as error:
             yield Check(name="spec", status="failed", message=f"spec.py {error}")
             return
-        suites = Suites(self._host, self._stage, self._deadline) if self._wants_suites() else None
+        yield from conduct(_asked(spec.checks(), self._only), ended="spec")
+        suites: Suites | None = None
         try:
-            spec = Spec(self._referee, self._stage.name, self._seed)
-            yield from self._conduct(spec.checks(), self._only, ended="spec")
-            yield from self.of_candidate(self._stage.op, self._only)
+            with self.opened(self._stage.op) as op:
+                # The suites come second to a busy GPU: everything else waits for the op.
+                suites = self._suites() if self._wants_suites() else None
+                settle = suites.join if suites is not None else _nothing
+                yield from self._examine(op, self._only, settle)
+        except Ended as error:
+            yield _gone(error)
         finally:
             if suites is not None:
                 suites.join()
         if suites is not None:
             yield own_tests(suites)
-            score, self.mutants = mutation_score(suites, self._wrong)
-            yield score
+            yield (score := mutation_score(suites))
+            if score.status != "skipped":
+                self.mutants = suites.mutants
 
-    @cached_property
-    def _referee(self) -> Referee:
-        return Referee(self._remote)
-
-    def _groups(self, op: Op, folder: Path) -> dict[str, Trials]:
-        """The checks of a candidate in their order: the last ones look back over all calls."""
-        behaviour = Behaviour(op, self._seed, free_memory()).checks()
-        repeatable = {"repeatable": behaviour.pop("repeatable")}
-        return {
-            "imports": lambda: [Trial(op.spec.name, lambda: self._load(op, folder))],
-            **Values(op, self._seed).checks(),
-            **behaviour,
-            **Interface(op, self._seed).checks(),
-            **Clock(op, self._seed, gpu=self._gpu).checks(),
-            **repeatable,
-            **Work(op, self._seed).checks(),
-        }
-
-    def _conduct(
-        self, groups: Mapping[str, Trials], only: Collection[str] | None, *, ended: str
+    def _examine(
+        self, op: Op, only: Collection[str] | None, settle: Callable[[], None] = _nothing
     ) -> Iterator[Check]:
-        """Each check in turn; the end of a process fails the check `ended`, which is the last."""
-        for name, trials in groups.items():
-            if only is not None and name not in {*only, "imports"}:
-                continue
-            try:
-                check = conduct(name, trials)
-            except Ended as error:
-                yield Check(name=ended, status="failed", message=f"{error}, during '{name}'")
-                return
-            yield check
-            if name == "imports" and check.status == "failed":
-                return
-
-    @contextmanager
-    def loaded(self, folder: Path) -> Iterator[Op]:
-        """The op in `folder`, imported in a process of its own.
-
-        Raises:
-            Raised, Ended: its import does not come to an end.
+        """The import, then what several hands may share, then what looks back over all calls or
+        measures time. Nothing goes on without the op's process.
         """
-        with self._worker() as worker:
-            op = Op(self._referee, worker)
-            self._load(op, folder)
-            yield op
+        alone, behaviour = ONE_HAND, Behaviour(op, self._seed, self._free).checks()
+        repeatable = {"repeatable": behaviour.pop("repeatable")}
+        interface, clock = (
+            Interface(op, self._seed),
+            Clock(op, self._seed, self._device.is_gpu, settle),
+        )
+        shared = {**Values(op, self._seed).checks(), **behaviour, **interface.checks()}
+        last = {**clock.checks(), **repeatable, **Work(op, self._seed).checks()}
+        imports = {"imports": lambda: [Trial(self._stage.name, partial(_load, op))]}
+        for groups, hands in ((imports, alone), (shared, op.hands), (last, alone)):
+            for check in conduct(_asked(groups, only), hands, ended="process"):
+                yield check
+                if check.status == "failed" and check.name in ("imports", "process"):
+                    return
 
-    def _load(self, op: Op, folder: Path) -> list[Comparison]:
-        op.load(self._stage.name, [str(folder), str(self._stage.package)])
-        return []
-
-    @contextmanager
-    def _worker(self) -> Iterator[Remote]:
-        job = self._host.serve()
-        remote = Remote(Channel(job.end), self._deadline, job.ending)
-        try:
-            yield remote
-        finally:
-            remote.close()
-            job.stop()
+    @property
+    def _free(self) -> int:
+        """Bytes of GPU memory that are free, 0 without a GPU."""
+        return torch.cuda.mem_get_info()[0] if self._device.is_gpu else 0
 
     def _wants_suites(self) -> bool:
         return self._only is None or bool({OWN_TESTS, MUTATION} & set(self._only))
 
-    def _wrong(self, folder: Path) -> str:
-        """What is wrong with the op in `folder`, "" if nothing can be found."""
+    def _suites(self) -> Suites:
+        places = self._device, self._interpreter
+        return Suites(self._stage, self._deadline, *places, self._wrong)
+
+    def _wrong(self, place: Place, folder: Path) -> str:
+        """What is wrong with the op in `folder`, "" if nothing can be found there."""
         try:
-            with self.loaded(folder) as op:
+            with place.opened(folder, _hands(place), _MUTANT_SECONDS) as op:
                 interface = Interface(op, self._seed)
                 groups = Values(op, self._seed).checks() | Behaviour(op, self._seed).checks()
-                for trials in (*groups.values(), interface.form, interface.refusals):
-                    if found := first_wrong(trials):
-                        return found
+                groups |= {"form": interface.form, "refusals": interface.refusals}
+                return first_wrong(groups, op.hands)
         except (Raised, Ended) as error:
             return str(error)
-        return ""
+
+
+def _gone(error: Ended) -> Check:
+    """The check that fails when the op's process is not there to be asked."""
+    return Check(name="process", status="failed", message=str(error))
+
+
+def _asked(groups: Mapping[str, Trials], only: Collection[str] | None) -> dict[str, Trials]:
+    """Those of the checks that are wanted; the import always is."""
+    wanted = groups if only is None else {*only, "imports"}
+    return {name: trials for name, trials in groups.items() if name in wanted}
+
+
+def _load(op: Op) -> list[Comparison]:
+    op.load()
+    return []
+
+
+def _hands(place: Place) -> int:
+    """How many processes share the checks. On a GPU most of the time goes into compiling kernels,
+    one core each, and each process takes a while to get at the GPU; in the interpreter they would
+    only take each other's time.
+    """
+    return max(1, min(8, (os.cpu_count() or 1) // 2)) if place.is_gpu else 1
 
 
 def choose_device() -> tuple[str, str]:
@@ -177,8 +183,3 @@ def choose_device() -> tuple[str, str]:
     if torch.cuda.is_available():
         return "cuda", torch.cuda.get_device_name()
     return "cpu", "cpu interpreter, no GPU involved"
-
-
-def free_memory() -> int:
-    """Bytes of GPU memory that are free, 0 without a GPU."""
-    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0

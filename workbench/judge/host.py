@@ -18,7 +18,7 @@ from workbench.judge.stage import Stage
 # How long a process may take to end once nobody talks to it any more.
 _GRACE_SECONDS = 2.0
 # All jobs together: each that uses a GPU holds a gigabyte of the driver's.
-_ON_GPU = 32 * GIB
+_ON_GPU = 24 * GIB
 
 
 class Job:

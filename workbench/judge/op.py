@@ -4,9 +4,11 @@ the candidate, and what it gives is compared here.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from workbench.judge.referee import Referee
 from workbench.judge.remote import Ended, Remote, check_raised
+from workbench.judge.trial import Hand
 from workbench_kernels.bound import Comparison, compare
 from workbench_kernels.nn import module_name
 from workbench_kernels.spec import OpSpec
@@ -63,10 +66,17 @@ class Pool:
 
 
 class Op:
-    """One candidate and its referee. Whatever is asked raises `Ended` once the worker is gone."""
+    """One candidate and its referee. Whatever is asked raises `Ended` once the worker is gone.
 
-    def __init__(self, referee: Referee, worker: Remote) -> None:
-        self.referee, self._worker = referee, worker
+    Several workers may run the same candidate: a thread asks the first one, or the one whose hand
+    it has entered. The candidate is called `name`, and lies on `path`.
+    """
+
+    def __init__(
+        self, referee: Referee, workers: Sequence[Remote], name: str, path: Sequence[str]
+    ) -> None:
+        self.referee, self._workers, self._name, self._path = referee, workers, name, list(path)
+        self._chosen, self._loaded = threading.local(), set[Remote]()
         self.seen = Seen()
 
     @property
@@ -74,14 +84,34 @@ class Op:
         """The op's spec, as the referee describes it."""
         return self.referee.spec
 
-    def load(self, name: str, path: Sequence[str]) -> None:
-        """Import the candidate in the worker.
+    @property
+    def hands(self) -> list[Hand]:
+        """One for each worker: what a thread enters to ask it. The candidate is imported there."""
+        return [partial(self._hand, worker) for worker in self._workers]
+
+    @contextmanager
+    def _hand(self, worker: Remote) -> Iterator[None]:
+        self._chosen.worker = worker
+        try:
+            self.load()
+            yield
+        finally:
+            del self._chosen.worker
+
+    @property
+    def _worker(self) -> Remote:
+        return getattr(self._chosen, "worker", self._workers[0])
+
+    def load(self) -> None:
+        """Import the candidate in the worker, unless that is done.
 
         Raises:
             Raised: its import raises.
         """
-        body = {"do": "load", "op": name, "module": module_name(name), "path": list(path)}
-        self._ask(body)
+        if (worker := self._worker) not in self._loaded:
+            module = module_name(self._name)
+            self._ask({"do": "load", "op": self._name, "module": module, "path": self._path})
+            self._loaded.add(worker)
 
     # What the checks ask
 
@@ -245,10 +275,6 @@ class Op:
             inputs=[self.put(inputs) for inputs in values],
             upstream=[self.send(expected) for _ in values],
         )
-
-    def drop_pool(self, pool: Pool) -> None:
-        """Let it forget a pool."""
-        self.drop([*itertools.chain(*pool.inputs), *itertools.chain(*pool.upstream)])
 
     def timed(self, pool: Pool, calls: int, *, backward: bool) -> float:
         """Call the op many times; seconds by the device's events, which are the worker's word."""

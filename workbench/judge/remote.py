@@ -30,10 +30,20 @@ class Raised(Exception):
 
 
 class Remote:
-    """One process behind a channel. `how` says how it ended, once nothing comes from it."""
+    """One process behind a channel. `how` says how it ended, once nothing comes from it.
 
-    def __init__(self, channel: Channel, deadline: float, how: Callable[[], str]) -> None:
+    `patience` is how many seconds an answer may take.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        deadline: float,
+        how: Callable[[], str],
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         self._channel, self._deadline, self._how = channel, deadline, how
+        self._patience = patience
         self._lock = threading.Lock()
         self._ended = ""
 
@@ -67,7 +77,7 @@ class Remote:
         try:
             if body is not None:
                 self._channel.send(body, tensors)
-            deadline = min(self._deadline, time.monotonic() + PATIENCE_SECONDS)
+            deadline = min(self._deadline, time.monotonic() + self._patience)
             return self._channel.receive(deadline=deadline, most=most)
         except TimeoutError:
             self._ended = "hangs: no answer in time"

@@ -7,16 +7,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from workbench.channel import Channel, ChannelClosed, ChannelError
-from workbench.judge.host import Host
+from workbench.judge import suite
 from workbench.judge.mutants import Mutant, mutants, neutral
-from workbench.judge.remote import Ended
+from workbench.judge.place import Place
 from workbench.judge.stage import CANDIDATE, Stage
-from workbench.judge.verdict import MUTATION, OWN_TESTS, Check, Fate, MutantResult
+from workbench.judge.suite import SuiteResult
+from workbench.judge.verdict import MUTATION, OWN_TESTS, Check, MutantResult
 
 # A suite must notice so many of the mutants that are wrong.
 LEAST_SCORE = 0.9
@@ -26,67 +25,51 @@ _SLOWER, _LEAST_SECONDS = 3.0, 20.0
 _NEUTRAL = "neutral"
 
 
-class SuiteResult(BaseModel):
-    """One run of the suite, as the process that ran it tells, or how that process ended."""
-
-    model_config = ConfigDict(frozen=True)
-
-    code: int = -1
-    passed: int = 0
-    skipped: int = 0
-    failed: int = 0
-    failures: list[str] = []
-    seconds: float = 0.0
-    ended: str = ""
-
-    @property
-    def is_green(self) -> bool:
-        """Every test that ran passed, and some did."""
-        return self.code == 0 and self.passed > 0 and not self.failed
-
-    @property
-    def problem(self) -> str:
-        """Why it isn't green."""
-        if self.ended:
-            return self.ended
-        if self.failures:
-            return f"{self.failed} of {self.passed + self.failed} fail, first {self.failures[0]}"
-        return "" if self.is_green else "the file has no test that runs"
-
-
 class Suites:
     """Runs the suite on the op, on the same program written otherwise, and on its mutants, beside
     whatever the caller does meanwhile.
+
+    The op's own run is on `device`. What the suite notices is the same wherever it runs, and found
+    in the interpreter, which takes the GPU from nobody; on the device only if the suite does not
+    pass there. `is_wrong` says what the judge finds wrong with the op in a folder, "" if nothing.
     """
 
-    def __init__(self, host: Host, stage: Stage, deadline: float) -> None:
-        self._host, self._stage, self._deadline = host, stage, deadline
-        self._limit, self._is_red = deadline - time.monotonic(), False
-        self._pool = ThreadPoolExecutor(1 + max(2, min(10, (os.cpu_count() or 2) - 4)))
+    def __init__(
+        self,
+        stage: Stage,
+        deadline: float,
+        device: Place,
+        interpreter: Place,
+        is_wrong: Callable[[Place, Path], str],
+    ) -> None:
+        self._stage, self._deadline, self._is_wrong = stage, deadline, is_wrong
+        self._device, self._interpreter = device, interpreter
+        self._pool = ThreadPoolExecutor(1 + _at_once())
         self._all = self._pool.submit(self._run_all)
         self.own, self.neutral = SuiteResult(ended="not run"), SuiteResult(ended="not run")
-        self.results: list[tuple[Mutant, SuiteResult]] = []
+        self.mutants: list[MutantResult] = []
 
     def join(self) -> None:
         """Wait until everything is done, and raise what went wrong here."""
         self._all.result()
         self._pool.shutdown()
 
-    def variant(self, mutant: Mutant) -> Path:
-        """Where the mutant is."""
-        return self._stage.variants / mutant.name
-
     def _run_all(self) -> None:
-        own = self._pool.submit(self._run_own)
+        own = None
+        if self._device is not self._interpreter:
+            path = [self._stage.suite, self._stage.package]
+            own = self._pool.submit(
+                suite.run, self._device.host, self._stage.test, path, self._deadline
+            )
         try:
             found = self._add_variants()
         except (OSError, SyntaxError, ValueError, RecursionError):  # it can't even be read
-            self.own = self.neutral = own.result()
-            return
-        otherwise = self._pool.submit(self._suite, self._stage.variants / _NEUTRAL)
-        suites = [self._pool.submit(self._run_mutant, mutant) for mutant in found]
-        self.own, self.neutral = own.result(), otherwise.result()
-        self.results = [(m, suite.result()) for m, suite in zip(found, suites, strict=True)]
+            found = []
+        tried = self._round(self._interpreter, found)
+        self.own = tried.own if own is None else own.result()
+        if self.own.is_green and not tried.own.is_green:
+            tried = self._round(self._device, found)
+        self.neutral, self.mutants = tried.neutral, tried.mutants
 
     def _add_variants(self) -> list[Mutant]:
         """Write the mutants, and the same program in other words, where suites find them."""
@@ -99,39 +82,68 @@ class Suites:
             self._stage.add_variant(mutant.name, {mutant.file: mutant.source})
         return found
 
+    def _round(self, place: Place, found: Sequence[Mutant]) -> _Round:
+        done = _Round(self._stage, place, self._deadline, partial(self._is_wrong, place))
+        done.run(self._pool, found)
+        return done
+
+
+class _Round:
+    """The suite at one place: on the op, in other words, and on mutants.
+
+    A mutant that the judge can't tell from a right op either is harmless, and does not count.
+    """
+
+    def __init__(
+        self, stage: Stage, place: Place, deadline: float, is_wrong: Callable[[Path], str]
+    ) -> None:
+        self._stage, self._place, self._deadline = stage, place, deadline
+        self._is_wrong = is_wrong
+        self._limit, self._is_red = deadline - time.monotonic(), False
+        self.own = self.neutral = SuiteResult(ended="not run")
+        self.mutants: list[MutantResult] = []
+
+    def run(self, pool: ThreadPoolExecutor, found: Sequence[Mutant]) -> None:
+        """All of it; where there are no mutants, there is no version in other words either."""
+        own = pool.submit(self._run_own)
+        if not found:
+            self.own = self.neutral = own.result()
+            return
+        otherwise = pool.submit(self._suite, self._stage.variants / _NEUTRAL)
+        tried = [pool.submit(self._try, mutant) for mutant in found]
+        self.own, self.neutral = own.result(), otherwise.result()
+        self.mutants = [result for one in tried if (result := one.result()) is not None]
+
     def _run_own(self) -> SuiteResult:
         result = self._suite(self._stage.suite)
         self._is_red = not result.is_green
         self._limit = max(_LEAST_SECONDS, _SLOWER * result.seconds)
         return result
 
-    def _run_mutant(self, mutant: Mutant) -> SuiteResult:
-        """One mutant's run; none is worth running once the op itself has failed."""
+    def _try(self, mutant: Mutant) -> MutantResult | None:
+        """What becomes of a mutant; none is worth trying once the op itself has failed."""
         if self._is_red:
-            return SuiteResult(ended="not run")
-        return self._suite(self.variant(mutant), first_failure=True)
+            return None
+        folder = self._stage.variants / mutant.name
+        found = partial(MutantResult, name=mutant.name, description=mutant.description)
+        result = self._suite(folder, first_failure=True)
+        if not result.is_green:
+            return found(fate="killed", by=result.problem)
+        wrong = self._is_wrong(folder)
+        return found(fate="survived" if wrong else "harmless", by=wrong)
 
     def _suite(self, variant: Path, *, first_failure: bool = False) -> SuiteResult:
         """One run, with the op's files of `variant`."""
         path = [variant, self._stage.package]
-        try:
-            job = self._host.suite(self._stage.test, path, first_failure=first_failure)
-        except Ended as gone:
-            return SuiteResult(ended=str(gone))
-        channel = Channel(job.end)
-        try:
-            deadline = min(self._deadline, time.monotonic() + self._limit)
-            reply, _ = channel.receive(deadline=deadline, most=0)
-            return SuiteResult.model_validate(reply)
-        except TimeoutError:
-            return SuiteResult(ended="not finished in time")
-        except ChannelClosed:
-            return SuiteResult(ended=f"the tests' process {job.ending()}")
-        except (ChannelError, ValidationError):
-            return SuiteResult(ended="the tests' process does not answer as it should")
-        finally:
-            channel.close()
-            job.stop()
+        deadline = min(self._deadline, time.monotonic() + self._limit)
+        return suite.run(
+            self._place.host, self._stage.test, path, deadline, first_failure=first_failure
+        )
+
+
+def _at_once() -> int:
+    """How many suites run beside each other."""
+    return max(2, min(10, (os.cpu_count() or 2) - 4))
 
 
 def own_tests(suites: Suites) -> Check:
@@ -151,30 +163,11 @@ def own_tests(suites: Suites) -> Check:
     )
 
 
-def mutation_score(
-    suites: Suites, is_wrong: Callable[[Path], str]
-) -> tuple[Check, list[MutantResult]]:
-    """The check that the op's tests notice most mutants, and what became of each mutant.
-
-    `is_wrong` says what the judge finds wrong with the op in a folder, "" if nothing: a mutant that
-    the judge can't tell from a right op either is harmless, and does not count.
-    """
+def mutation_score(suites: Suites) -> Check:
+    """The check that the op's tests notice most of the mutants that are wrong."""
     if own_tests(suites).status == "failed":
-        return Check(name=MUTATION, status="skipped", message="its own tests fail"), []
-    results = []
-    for mutant, result in suites.results:
-        fate: Fate = "killed"
-        by = result.problem
-        if result.is_green:
-            by = is_wrong(suites.variant(mutant))
-            fate = "survived" if by else "harmless"
-        results.append(
-            MutantResult(name=mutant.name, description=mutant.description, fate=fate, by=by)
-        )
-    return _score(results), results
-
-
-def _score(results: Sequence[MutantResult]) -> Check:
+        return Check(name=MUTATION, status="skipped", message="its own tests fail")
+    results = suites.mutants
     counts = Counter(result.fate for result in results)
     wrong = counts["killed"] + counts["survived"]
     if not wrong:

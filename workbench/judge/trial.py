@@ -1,13 +1,21 @@
-"""How a check runs: it yields trials, each one thing to try, and what goes wrong is counted."""
+"""How checks run: each yields trials, one thing to try, and what goes wrong is counted.
+
+Trials don't depend on each other, so several hands can share them: threads of the judge, each with
+a process of the candidate's to ask.
+"""
 
 from __future__ import annotations
 
 import math
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
-from workbench.judge.remote import Raised
+from workbench.judge.remote import Ended, Raised
 from workbench.judge.verdict import Check
 from workbench_kernels.bound import Comparison
 
@@ -28,42 +36,127 @@ class Trial:
     attempt: Callable[[], list[Comparison]]
 
 
+Trials = Callable[[], Iterable[Trial]]
+# What a thread enters to attempt trials: it says which process they ask.
+Hand = Callable[[], AbstractContextManager[object]]
+ONE_HAND: Sequence[Hand] = (nullcontext,)
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial came to: comparisons, with what is wrong, or why it was skipped."""
+    """What a trial of a check came to: comparisons, with what is wrong, or why it was skipped, or
+    how the process that was asked ended.
+    """
 
-    label: str
+    check: str
+    label: str = ""
     comparisons: tuple[Comparison, ...] = ()
     wrong: tuple[str, ...] = ()
     skipped: str = ""
+    ended: str = ""
+    seconds: float = 0.0
 
 
-def outcomes(trials: Callable[[], Iterable[Trial]]) -> Iterator[Outcome]:
-    """Run the trials one by one; a `Skip` while preparing one skips the rest.
+def attempt(
+    groups: Mapping[str, Trials],
+    hands: Sequence[Hand] = ONE_HAND,
+    enough: Callable[[Outcome], bool] = lambda outcome: False,
+) -> list[Outcome]:
+    """Attempt the trials of several checks, and say what each came to, in order.
 
-    Raises:
-        Ended: the process that was asked is gone.
+    Trials are dealt to the hands in turn, each in a thread of its own, so they may not need each
+    other. A `Skip` while preparing a trial skips the rest of its check. Once an outcome is `enough`
+    or a process has ended, no trial is dealt any more; all before that one have been attempted.
     """
-    try:
-        for trial in trials():
-            yield _outcome(trial)
-    except Skip as reason:
-        yield Outcome("", skipped=str(reason))
+    desk = _Desk(groups, enough)
+    if len(hands) == 1:
+        desk.work(hands[0])
+    else:
+        with ThreadPoolExecutor(len(hands)) as threads:
+            for done in [threads.submit(desk.work, hand) for hand in hands]:
+                done.result()
+    return [outcome for _, outcome in sorted(desk.outcomes.items())]
 
 
-def _outcome(trial: Trial) -> Outcome:
+class _Desk:
+    """Where hands get trials and leave what came of them, by number."""
+
+    def __init__(self, groups: Mapping[str, Trials], enough: Callable[[Outcome], bool]) -> None:
+        self._dealt, self._enough = enumerate(_deal(groups)), enough
+        self._lock, self._over = threading.Lock(), False
+        self.outcomes: dict[int, Outcome] = {}
+
+    def work(self, hand: Hand) -> None:
+        with ExitStack() as entered:
+            cannot = ""
+            try:
+                entered.enter_context(hand())
+            except (Raised, Ended) as error:
+                cannot = str(error)
+            while (dealt := self._next()) is not None:
+                number, (check, trial) = dealt
+                if cannot:
+                    outcome = Outcome(check, ended=cannot)
+                else:
+                    outcome = trial if isinstance(trial, Outcome) else _outcome(check, trial)
+                self.outcomes[number] = outcome
+                if outcome.ended or self._enough(outcome):
+                    self._over = True
+
+    def _next(self) -> tuple[int, tuple[str, Trial | Outcome]] | None:
+        with self._lock:
+            return None if self._over else next(self._dealt, None)
+
+
+def _deal(groups: Mapping[str, Trials]) -> Iterator[tuple[str, Trial | Outcome]]:
+    """Every trial with the name of its check; an outcome where there will be none."""
+    for check, trials in groups.items():
+        try:
+            for trial in trials():
+                yield check, trial
+        except Skip as reason:
+            yield check, Outcome(check, skipped=str(reason))
+        except Ended as error:
+            yield check, Outcome(check, ended=str(error))
+
+
+def _outcome(check: str, trial: Trial) -> Outcome:
+    started = time.perf_counter()
+    found = partial(Outcome, check, trial.label)
     try:
         comparisons = tuple(trial.attempt())
     except Skip as reason:
-        return Outcome(trial.label, skipped=f"{trial.label}: {reason}")
+        return found(skipped=f"{trial.label}: {reason}")
+    except Ended as error:
+        return found(ended=str(error))
     except (Wrong, Raised) as error:
-        return Outcome(trial.label, wrong=(str(error),))
-    return Outcome(trial.label, comparisons, tuple(c.message for c in comparisons if c.message))
+        return found(wrong=(str(error),), seconds=time.perf_counter() - started)
+    wrong = tuple(c.message for c in comparisons if c.message)
+    return found(comparisons, wrong, seconds=time.perf_counter() - started)
 
 
-def first_wrong(trials: Callable[[], Iterable[Trial]]) -> str:
+def first_wrong(groups: Mapping[str, Trials], hands: Sequence[Hand] = ONE_HAND) -> str:
     """The first thing that goes wrong, "" if nothing does; the trials after it are not run."""
-    return next((f"{o.label}: {o.wrong[0]}" for o in outcomes(trials) if o.wrong), "")
+    for outcome in attempt(groups, hands, enough=lambda outcome: bool(outcome.wrong)):
+        if outcome.ended:
+            return outcome.ended
+        if outcome.wrong:
+            return f"{outcome.label}: {outcome.wrong[0]}"
+    return ""
+
+
+def conduct(
+    groups: Mapping[str, Trials], hands: Sequence[Hand] = ONE_HAND, *, ended: str
+) -> Iterator[Check]:
+    """The checks in their order; the end of a process fails the check `ended`, the last one."""
+    outcomes: dict[str, list[Outcome]] = {check: [] for check in groups}
+    for outcome in attempt(groups, hands):
+        outcomes[outcome.check].append(outcome)
+    for check, found in outcomes.items():
+        if endings := [outcome.ended for outcome in found if outcome.ended]:
+            yield Check(name=ended, status="failed", message=f"{endings[0]}, during '{check}'")
+            return
+        yield _check(check, found)
 
 
 @dataclass
@@ -73,8 +166,10 @@ class _Tally:
     skipped: list[str] = field(default_factory=list)
     forward: float = -math.inf
     backward: float = -math.inf
+    seconds: float = 0.0
 
     def add(self, outcome: Outcome) -> None:
+        self.seconds += outcome.seconds
         if outcome.skipped:
             self.skipped.append(outcome.skipped)
             return
@@ -90,15 +185,9 @@ class _Tally:
                 self.backward = max(self.backward, c.ratio)
 
 
-def conduct(name: str, trials: Callable[[], Iterable[Trial]]) -> Check:
-    """Run every trial of a check.
-
-    Raises:
-        Ended: the process that was asked is gone.
-    """
-    started = time.perf_counter()
+def _check(name: str, outcomes: Iterable[Outcome]) -> Check:
     tally = _Tally()
-    for outcome in outcomes(trials):
+    for outcome in outcomes:
         tally.add(outcome)
     return Check(
         name=name,
@@ -107,7 +196,7 @@ def conduct(name: str, trials: Callable[[], Iterable[Trial]]) -> Check:
         forward_error=tally.forward if math.isfinite(tally.forward) else None,
         backward_error=tally.backward if math.isfinite(tally.backward) else None,
         message=_message(tally),
-        seconds=round(time.perf_counter() - started, 3),
+        seconds=round(tally.seconds, 3),
     )
 
 

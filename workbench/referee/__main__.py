@@ -23,8 +23,8 @@ from workbench_kernels.spec import OpSpec
 from workbench_kernels.testing import LAYOUTS, draw
 from workbench_kernels.truth import Expected, call, expect
 
-# How many of the latest answers can still be asked about.
-_KEPT = 4
+# How many of the latest answers can still be asked about: several threads of the judge ask in turn.
+_KEPT = 32
 
 Reply = tuple[dict[str, Any], list[Tensor]]
 

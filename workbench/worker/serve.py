@@ -50,6 +50,9 @@ class Server:
         self._function: Callable[..., Any] | None = None
         self._module: type[Any] | None = None
         self._timed: list[list[Tensor]] = []
+        torch.empty(
+            1, device=self._device
+        )  # a GPU takes its time to be ready, now as well as later
         self._state, self._originals = state(), originals()
 
     def serve(self) -> None:

@@ -1,0 +1,100 @@
+"""The judge's clock against a worker's word, on workers that only sleep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from workbench.judge.checks.clock import POOL, Clock
+from workbench.judge.op import Op, Pool
+from workbench.judge.trial import conduct
+from workbench.judge.verdict import Check
+from workbench_kernels.truth import Expected
+
+CALL_SECONDS, FEW = 0.0005, 120
+
+
+class Sleeper:
+    """An op whose call takes `CALL_SECONDS`, and that says it takes `claimed` times as long.
+
+    `noise` are seconds that a run of few calls takes longer.
+    """
+
+    def __init__(self, claimed: float = 1.0) -> None:
+        self.spec = SimpleNamespace(
+            sweep=[(4, 8), (2, 2)], dtypes=[torch.float32], differentiable=()
+        )
+        self._claimed = claimed
+        self.wrong, self.noise = 0.0, 0.0
+
+    def draw(self, rows: int, cols: int, dtype: torch.dtype, seed: int) -> tuple[Tensor, ...]:
+        torch.manual_seed(seed)
+        return (torch.randn(rows, cols),)
+
+    def put_pool(self, values: Sequence[Sequence[Tensor]], seed: int) -> Pool:
+        return Pool(list(values), [[i] for i in range(POOL)], [[] for _ in range(POOL)])
+
+    def write(self, handles: Sequence[int], values: Sequence[Tensor]) -> None: ...
+
+    def timed(self, pool: Pool, calls: int, *, backward: bool) -> float:
+        self._values = [v[0] for v in pool.values]
+        time.sleep(calls * CALL_SECONDS + (self.noise if 10 < calls < FEW else 0.0))
+        return self._claimed * calls * CALL_SECONDS
+
+    def timed_results(self, which: int, expected: Expected | None) -> dict[str, Tensor]:
+        return {"y": self._values[which] + self.wrong}
+
+    def expect(self, inputs: Sequence[Tensor], seed: int) -> Expected:
+        eager = {"y": inputs[0]}
+        truth = {"y": inputs[0].double()}
+        return Expected(eager, truth, (), lambda: {"y": torch.zeros_like(truth["y"])})
+
+
+def clock(sleeper: Sleeper, settle: Any = lambda: None) -> Check:
+    checks = Clock(cast(Op, sleeper), seed=1, gpu=True, settle=settle).checks()
+    (check,) = conduct({"clock": checks["clock"]}, ended="process")
+    return check
+
+
+def test_an_honest_worker_agrees() -> None:
+    check = clock(Sleeper())
+    assert (check.status, check.cases) == ("passed", 1), check.message
+
+
+@pytest.mark.parametrize("claimed", [0.0, 0.5, 2.0])
+def test_a_worker_that_tells_another_time_is_found_out(claimed: float) -> None:
+    check = clock(Sleeper(claimed))
+    assert check.status == "failed"
+    assert "by its events" in check.message
+
+
+def test_the_results_of_timed_calls_are_looked_at() -> None:
+    sleeper = Sleeper()
+    sleeper.wrong = 0.01
+    assert "is" in clock(sleeper).message
+
+
+def test_a_disturbed_machine_is_waited_for() -> None:
+    sleeper, settled = Sleeper(), []
+    sleeper.noise = 0.4
+
+    def settle() -> None:
+        settled.append(1)
+        sleeper.noise = 0.0
+
+    check = clock(sleeper, settle)
+    assert check.status == "passed", check.message
+    assert settled
+
+
+def test_nothing_is_timed_without_a_gpu() -> None:
+    checks = Clock(cast(Op, Sleeper()), seed=1, gpu=False, settle=lambda: None).checks()
+    found = list(conduct(checks, ended="process"))
+    assert {c.status for c in found} == {"skipped"}
+    assert {c.message for c in found} == {"nothing is timed without a GPU"}

@@ -1,0 +1,105 @@
+"""Where an op's tests run: on its device, and for what they notice in the interpreter."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from court import write_fixture
+
+from workbench.judge import suite
+from workbench.judge.stage import Stage, prepare
+from workbench.judge.suite import SuiteResult
+from workbench.judge.suites import Suites, mutation_score, own_tests
+
+GREEN = SuiteResult(code=0, passed=3)
+RED = SuiteResult(code=1, passed=2, failed=1, failures=["test_x: it is wrong"])
+GPU, INTERPRETER = SimpleNamespace(host="gpu"), SimpleNamespace(host="interpreter")
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    """relu2, as the judge lays it out."""
+    root = write_fixture(tmp_path / "repository", "relu2")
+    (judge := tmp_path / "judge").mkdir()
+    return prepare(root, "relu2", judge)
+
+
+class Runs:
+    """Stands for `suite.run`: green on the op and in other words, red on mutants, but for what
+    `results` says of (host, variant); counts the runs by host and variant.
+    """
+
+    def __init__(self, results: dict[tuple[str, str], SuiteResult]) -> None:
+        self.results, self.seen = results, Counter[tuple[str, str]]()
+
+    def __call__(
+        self, host: Any, test: Path, path: Sequence[Path], deadline: float, **options: bool
+    ) -> SuiteResult:
+        variant = "mutant" if "@" in path[0].name else path[0].name
+        self.seen[host, variant] += 1
+        return self.results.get((host, variant), RED if variant == "mutant" else GREEN)
+
+
+def conducted(stage: Stage, runs: Runs, device: Any, monkeypatch: pytest.MonkeyPatch) -> Suites:
+    monkeypatch.setattr(suite, "run", runs)
+
+    def is_wrong(place: Any, folder: Path) -> str:
+        runs.seen[place.host, "looked at"] += 1
+        return "" if "sign" in folder.name else "y is wrong"
+
+    suites = Suites(stage, time.monotonic() + 60, device, INTERPRETER, is_wrong)
+    suites.join()
+    return suites
+
+
+def test_on_a_gpu_the_mutants_run_in_the_interpreter(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suites = conducted(stage, runs := Runs({}), GPU, monkeypatch)
+    assert {variant for host, variant in runs.seen if host == "gpu"} == {"suite"}
+    assert runs.seen["interpreter", "mutant"] == len(suites.mutants) >= 10
+    assert own_tests(suites).status == mutation_score(suites).status == "passed"
+
+
+def test_without_a_gpu_the_op_runs_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    conducted(stage, runs := Runs({}), INTERPRETER, monkeypatch)
+    assert runs.seen["interpreter", "suite"] == 1
+
+
+def test_what_the_interpreter_can_not_run_is_tried_on_the_gpu(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = Runs({("interpreter", "suite"): RED, ("gpu", "mutant"): GREEN})
+    suites = conducted(stage, runs, GPU, monkeypatch)
+    assert own_tests(suites).status == "passed"
+    assert mutation_score(suites).status == "failed"
+    assert runs.seen["gpu", "mutant"] == runs.seen["gpu", "looked at"] == len(suites.mutants)
+    fates = {m.fate for m in suites.mutants if "sign" in m.name}
+    assert fates == {"harmless"}
+
+
+def test_what_fails_on_the_gpu_fails(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    suites = conducted(stage, runs := Runs({("gpu", "suite"): RED}), GPU, monkeypatch)
+    assert own_tests(suites).message == "1 of 3 fail, first test_x: it is wrong"
+    assert mutation_score(suites).status == "skipped"
+    assert not runs.seen["gpu", "mutant"]
+
+
+def test_a_suite_that_looks_at_the_text_fails(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suites = conducted(stage, Runs({("interpreter", "neutral"): RED}), GPU, monkeypatch)
+    assert "look at its text" in own_tests(suites).message
+
+
+def test_what_is_no_program_has_no_mutants(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    (stage.suite / "relu2" / "kernel.py").write_text("def (")
+    suites = conducted(stage, Runs({("interpreter", "suite"): RED}), INTERPRETER, monkeypatch)
+    assert own_tests(suites).status == "failed"
+    assert suites.mutants == []

@@ -1,0 +1,71 @@
+"""Where a candidate is examined: the processes on one device, the worker host and the referee."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from workbench.channel import Channel
+from workbench.judge.host import Host
+from workbench.judge.op import Op
+from workbench.judge.referee import Referee, RefereeProcess
+from workbench.judge.remote import PATIENCE_SECONDS, Remote
+from workbench.judge.sandbox import Sandbox
+from workbench.judge.stage import Stage
+
+
+class Place:
+    """A worker host and a referee on `device`. Leaving the context ends every process in them."""
+
+    def __init__(self, stage: Stage, sandbox: Sandbox, device: str, deadline: float) -> None:
+        self.is_gpu = device != "cpu"
+        self._stage, self._deadline = stage, deadline
+        arguments = (stage, sandbox, device, deadline)
+        self.host, self._process = Host(*arguments), RefereeProcess(*arguments)
+        self._open = ExitStack()
+
+    def __enter__(self) -> Place:
+        with ExitStack() as processes:
+            processes.enter_context(self.host)
+            self._remote = processes.enter_context(self._process)
+            self._open = processes.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    @cached_property
+    def referee(self) -> Referee:
+        """The op's spec.
+
+        Raises:
+            Raised, Ended: it can't be loaded.
+        """
+        return Referee(self._remote)
+
+    @contextmanager
+    def opened(
+        self, folder: Path, workers: int = 1, patience: float = PATIENCE_SECONDS
+    ) -> Iterator[Op]:
+        """The op in `folder`, in so many processes of its own; not imported yet. An answer may take
+        `patience` seconds.
+
+        Raises:
+            Ended: the host is gone.
+        """
+        path = [str(folder), str(self._stage.package)]
+        with ExitStack() as jobs:
+            remotes = [jobs.enter_context(self._worker(patience)) for _ in range(workers)]
+            yield Op(self.referee, remotes, self._stage.name, path)
+
+    @contextmanager
+    def _worker(self, patience: float) -> Iterator[Remote]:
+        job = self.host.serve()
+        remote = Remote(Channel(job.end), self._deadline, job.ending, patience)
+        try:
+            yield remote
+        finally:
+            remote.close()
+            job.stop()

@@ -1,0 +1,97 @@
+"""The scan finds source of the wrong shape: caught errors, odd classes, foreign registrations."""
+
+from __future__ import annotations
+
+import pytest
+from scan_helpers import KERNEL, check_found, sections
+
+# What follows an honest kernel.py.
+CHEATS = sections(r"""
+--- registers for aten
+L = torch.library.Library('aten', 'IMPL')  #! op-name
+--- registers for aten, spelled
+L = torch.library.Library('at' + 'en', 'IMPL')  #! op-name
+--- implements aten
+def _f(x: Tensor) -> Tensor:
+    return x
+torch.library.impl('aten::relu', 'CPU', _f)  #! op-name
+--- registers another op
+softmax = op.define('softmax', forward, fake=_forward_fake)  #! op-name
+--- registers under a made-up name
+def g(n: str) -> None:
+    op.define(n, forward, fake=_forward_fake)  #! op-name
+--- the C handle of a library
+L = torch.library.Library('workbench_kernels', 'FRAGMENT')
+L.m.impl('relu2', forward)  #! introspection
+--- another implementation of an op
+relu2.py_impl(None)  #! introspection
+--- return in finally
+def f(x: Tensor) -> Tensor:
+    try:
+        relu2(x)
+    finally:
+        return x  #! try-except
+--- a fallback
+def f(x: Tensor) -> Tensor:
+    try:
+        return relu2(x)
+    except RuntimeError:  #! try-except
+        return x
+--- a fallback import
+try:
+    import triton.language.extra.cuda as c
+except ImportError:  #! try-except
+    c = None
+--- suppress
+from contextlib import suppress  #! name
+--- an __exit__
+class C:
+    def __exit__(self, *error: Any) -> bool:  #! class
+        return True
+--- a tensor of its own
+class T(Tensor):  #! class
+    pass
+--- torch functions of its own
+class C:
+    def __torch_function__(self, *a: Any) -> None:  #! class
+        pass
+--- a metaclass
+class C(metaclass=Any):  #! class
+    pass
+--- a finaliser
+class C:
+    def __del__(self) -> None:  #! class
+        pass
+--- a dict of its own
+class C(dict):  #! class
+    pass
+--- a module's getattr
+def __getattr__(name: str) -> int:  #! class
+    return 1
+--- a decorator from nowhere
+def f(g: Any) -> None:
+    @g.wrap  #! decorator
+    def h() -> None: ...
+--- a coroutine
+async def f() -> None:  #! async
+    pass
+--- a launch at import
+X = torch.zeros(3)  #! import-time
+_relu2_fwd[(1,)](X, X, 3, BLOCK=16)  #! import-time
+--- a GPU at import
+N = torch.cuda.device_count()  #! import-time
+--- a tensor at import, in a function
+def _make() -> Tensor:
+    return torch.empty(3)
+
+B = _make()  #! import-time
+--- code in an annotation
+def f(x: __import__('os')) -> None: ...  #! annotation builtin
+--- code in a quoted annotation
+def f(x: "exec('1')") -> None: ...  #! annotation
+""")
+
+
+@pytest.mark.parametrize("what", CHEATS)
+def test_a_cheat_is_found_at_its_line(what: str) -> None:
+    check_found(KERNEL, CHEATS[what])

@@ -1,18 +1,19 @@
 """What every expression of a candidate's files may stand for, found without running them.
 
-Names are followed through assignments, calls, containers and from file to file, regardless of the
-order of statements, until nothing new is found.
+Expressions are evaluated from what their names stand for so far, which `bindings` has, and names
+are given what they are bound to: through assignments, calls, containers and from file to file,
+regardless of the order of statements, until nothing new is found.
 """
 
 from __future__ import annotations
 
 import ast
-import builtins
 from collections.abc import Sequence
 
 from workbench.judge.scan import results, tensors
-from workbench.judge.scan.names import LIBRARY, REEXPORTED
-from workbench.judge.scan.scopes import CONTEXTS, MUTABLE, RETURN, Function, Module, Scope
+from workbench.judge.scan.bindings import Bindings
+from workbench.judge.scan.names import LIBRARY
+from workbench.judge.scan.scopes import MUTABLE, RETURN, Module
 from workbench.judge.scan.values import (
     ANY,
     DATA,
@@ -48,17 +49,14 @@ class Program:
         self.modules = modules
         self.cached: set[ast.AST] = set()
         self.kernels: set[ast.AST] = set()
-        self._named = {module.name: module for module in modules}
-        self._scopes = {n: s for module in modules for n, s in module.scopes.items()}
-        self._inner = {n: s for module in modules for n, s in module.inner.items()}
-        self._context = Scope(ast.Module([], []))
+        self._bindings = Bindings(modules)
         self._found: dict[ast.AST, Values] = {}
         # What is given where nothing is known: first nothing, as it may yet be found.
         self._unknown = NOTHING
         self._settle()
         self._unknown = ANY
         self._settle()
-        self.settled = not self._changed
+        self.settled = not self._bindings.changed
 
     def value(self, node: ast.AST) -> Values:
         """What an expression may stand for."""
@@ -70,7 +68,7 @@ class Program:
     def declares(self, value: Value, name: str) -> bool:
         """Whether an object's class, or a `ctx`, is given an attribute of this name."""
         if value.kind == "context":
-            return name in self._context.values
+            return name in self._bindings.context.values
         return bool({v.kind for v in self._field(value, name)} - {"any"})
 
     def may_change(self, node: ast.expr) -> bool:
@@ -86,33 +84,20 @@ class Program:
 
     def _settle(self) -> None:
         tops = [module.top for module in self.modules]
-        self._changed = True
+        self._bindings.changed = True
         for _ in range(_ROUNDS):
-            if not self._changed:
+            if not self._bindings.changed:
                 return
-            self._changed, self._found = False, {}
-            for scope in [*tops, *self._inner.values()]:
+            self._bindings.changed, self._found = False, {}
+            for scope in [*tops, *self._bindings.inner.values()]:
                 for name, thunks in scope.bindings.items():
-                    self._add(scope, name, union(thunk(self) for thunk in thunks))
+                    self._bindings.add(scope, name, union(thunk(self) for thunk in thunks))
             for module in self.modules:
                 for base, attribute, thunk in module.fields:
-                    self._set_field(self.value(base), attribute, thunk(self))
+                    self._bindings.set_field(self.value(base), attribute, thunk(self))
                 for call in module.calls:
                     self.value(call)
         self._found = {}
-
-    def _add(self, scope: Scope, name: str, values: Values) -> None:
-        known = scope.values.get(name, NOTHING)
-        if not values <= known:
-            scope.values[name] = known | values
-            self._changed = True
-
-    def _set_field(self, bases: Values, name: str, values: Values) -> None:
-        for base in bases:
-            if base.kind == "context":
-                self._add(self._context, name, values)
-            elif base.kind in ("object", "class") and base.node in self._inner:
-                self._add(self._inner[base.node], name, values)
 
     # ---- expressions
 
@@ -123,7 +108,7 @@ class Program:
             case ast.JoinedStr() | ast.Slice() | ast.FormattedValue():
                 return DATA
             case ast.Name(name):
-                return self._lookup(name, self._scopes[node])
+                return self._bindings.lookup(name, self._bindings.scopes[node])
             case ast.Attribute(base, attribute):
                 return union(self.attribute(value, attribute) for value in self.value(base))
             case ast.Subscript(base):
@@ -160,15 +145,6 @@ class Program:
             return elements(self.value(node.value))
         return self.value(node)
 
-    def _lookup(self, name: str, scope: Scope) -> Values:
-        owner = scope.owner(name)
-        if owner is None:
-            known = hasattr(builtins, name) or name.startswith("__")
-            return frozenset({Value("name", f"builtins.{name}")}) if known else ANY
-        values = owner.values.get(name, NOTHING)
-        told = name in owner.telling and {v.kind for v in values} <= {"any", "none", "tensor"}
-        return (values - ANY) | TENSOR if told and values else values
-
     def _arithmetic(self, operands: Sequence[ast.expr]) -> Values:
         values = [self.value(operand) for operand in operands]
         if any(is_tensor(value) for value in values):
@@ -194,7 +170,7 @@ class Program:
             return results.of_container(base, name)
         match base.kind:
             case "name":
-                return self._member(base.name, name)
+                return self._bindings.member(base.name, name)
             case "tensor":
                 return results.of_tensor(name)
             case "any" if name in tensors.TELLING:
@@ -206,7 +182,7 @@ class Program:
             case "context" if name == "needs_input_grad":
                 return DATA
             case "context":
-                return self._context.values.get(name, self._unknown)
+                return self._bindings.context.values.get(name, self._unknown)
             case "op" if name == "default":
                 return frozenset({base})
             case "state":
@@ -218,21 +194,10 @@ class Program:
             case _:
                 return ANY
 
-    def _member(self, origin: str, name: str) -> Values:
-        """An attribute of something imported: of our own files what it is bound to there."""
-        module = self._named.get(origin)
-        if module and name in module.top.bindings:
-            return module.top.values.get(name, NOTHING)
-        if origin.startswith(f"{LIBRARY}.") and name in REEXPORTED:
-            return frozenset({Value("name", REEXPORTED[name])})
-        if origin.count(".") > 12:
-            return ANY
-        return frozenset({Value("name", f"{origin}.{name}")})
-
     def _field(self, base: Value, name: str) -> Values:
-        if base.node not in self._inner:
+        if base.node not in self._bindings.inner:
             return ANY
-        scope = self._inner[base.node]
+        scope = self._bindings.inner[base.node]
         if name == "apply" and (forward := scope.values.get("forward")):
             return frozenset(Value("op", node=v.node) for v in forward if v.kind == "function")
         if name in scope.values:
@@ -268,7 +233,8 @@ class Program:
             case "name":
                 return self._result_of_name(function.name, node, arguments)
             case "function":
-                self._pass(function.node, node, isinstance(node.func, ast.Attribute))
+                bound = isinstance(node.func, ast.Attribute)
+                self._bindings.pass_arguments(function.node, node, bound, self._part)
                 kept = {Value("state", getattr(function.node, "name", "a function"))}
                 return self.returned(function.node) | (
                     kept if function.node in self.cached else NOTHING
@@ -313,7 +279,7 @@ class Program:
         if name == "functools.partial":
             for value in first:
                 if value.kind == "function":
-                    self._pass(value.node, node, False, skip=1)
+                    self._bindings.pass_arguments(value.node, node, False, self._part, skip=1)
             return first
         if name in ("torch.library.wrap_triton", "dataclasses.replace"):
             return first
@@ -339,12 +305,12 @@ class Program:
         names = ("forward", "__call__")
         methods = [v.node for n in names for v in self._field(value, n) if v.kind == "function"]
         for method in methods:
-            self._pass(method, node, True)
+            self._bindings.pass_arguments(method, node, True, self._part)
         return union(map(self.returned, methods)) or self._unknown
 
     def _super(self, node: ast.Call) -> Values:
         """What the class around inherits from, as an object."""
-        for scope in self._scopes[node].chain():
+        for scope in self._bindings.scopes[node].chain():
             if isinstance(scope.node, ast.ClassDef):
                 return union(
                     frozenset({Value("object", v.name, v.node)} if v.kind == "class" else DATA)
@@ -360,51 +326,21 @@ class Program:
         return frozenset(Value("op", node=node) for node in nodes or {None})
 
     def _construct(self, made: Value, node: ast.Call) -> None:
-        for method in self._field(made, "__init__") if made.node in self._inner else NOTHING:
+        for method in (
+            self._field(made, "__init__") if made.node in self._bindings.inner else NOTHING
+        ):
             if method.kind == "function":
-                self._pass(method.node, node, True)
+                self._bindings.pass_arguments(method.node, node, True, self._part)
 
     def returned(self, node: ast.AST | None) -> Values:
         """What a function may return."""
-        if node not in self._inner:
+        if node not in self._bindings.inner:
             return ANY
         declared = getattr(node, "returns", None)
         told = self.annotation(declared) if declared else ANY
-        found = self._inner[node].values.get(RETURN, NOTHING)
+        found = self._bindings.inner[node].values.get(RETURN, NOTHING)
         kept = frozenset(v for v in found if v.kind in ("state", "kernel", "name", "function"))
         return told | kept if ANY.isdisjoint(told) else found or self._unknown
-
-    def _pass(self, node: ast.AST | None, call: ast.Call, bound: bool, skip: int = 0) -> None:
-        """Bind a function's parameters to what a call gives."""
-        if node not in self._inner or not isinstance(node, Function):
-            return
-        scope = self._inner[node]
-        names = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
-        own = names[:1] if any(v.kind in ("object", "class") for v in self._first(node)) else []
-        names = names[len(own) if bound else 0 :]
-        hints = {a.arg: a for a in ast.walk(node.args) if isinstance(a, ast.arg)}
-        for number, argument in enumerate(call.args[skip:]):
-            several = isinstance(argument, ast.Starred)
-            for name in names[number : None if several else number + 1]:
-                self._give(scope, hints[name], self._part(argument), argument)
-        for keyword in call.keywords:
-            if keyword.arg in hints:
-                self._give(scope, hints[keyword.arg], self.value(keyword.value), keyword.value)
-
-    def _give(self, scope: Scope, parameter: ast.arg, values: Values, given: ast.expr) -> None:
-        if parameter.arg in CONTEXTS:
-            return
-        if parameter.annotation:
-            telling = ("state", "kernel", "name", "function", "library")
-            values = frozenset(v for v in values if v.kind in telling)
-        at_top = isinstance(self._scopes[given].node, (ast.Module, ast.ClassDef))
-        if at_top and isinstance(given, MUTABLE):
-            values |= {Value("state", parameter.arg)}
-        self._add(scope, parameter.arg, values)
-
-    def _first(self, node: Function) -> Values:
-        names = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
-        return self._inner[node].values.get(names[0], NOTHING) if names else NOTHING
 
     # ---- decorators
 

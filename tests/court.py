@@ -52,7 +52,7 @@ class Court:
 def write_library(root: Path) -> Path:
     """A repository with the library's own files and no op."""
     package = root / LIBRARY
-    package.mkdir(parents=True)
+    package.mkdir(parents=True, exist_ok=True)
     for path in Path(str(workbench_kernels.__file__)).parent.glob("*.py"):
         shutil.copy(path, package)
     return root

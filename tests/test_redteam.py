@@ -1,16 +1,22 @@
 """The red team's corpus: every cheat is rejected for the right reason, all honest ones pass.
 
-The fast lane reads all of them and judges a few; the slow lane judges every one in full.
+The fast lane reads all of them and judges a few; the slow lane verifies every one in full, as a git
+range.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 import torch
+from court import write_library
 from redteam_corpus import HERE, Entry, load
 
 from workbench import judge
@@ -50,6 +56,36 @@ def verdict_on(entry: Entry, root: Path, only: Collection[str] | None = None) ->
     """The judge's verdict on an entry in a repository of its own below `root`."""
     entry.write(root)
     return judge.verify(root, entry.base, timeout=entry.timeout or 600.0, only=only)
+
+
+def verdict_on_range(entry: Entry, root: Path) -> tuple[judge.Verdict, int]:
+    """What `workbench verify` says of an entry as a commit on a library without the op, and its
+    exit code.
+    """
+    write_library(root)
+    base = commit(root, "the library")
+    entry.write(root)
+    head = commit(root, "the op")
+    command = [sys.executable, "-m", "workbench", "verify", f"{base}..{head}", "--json"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    limit = ["--timeout", str(entry.timeout)] if entry.timeout else []
+    done = subprocess.run(
+        [*command, *limit], cwd=root, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (0, 5), done.stderr
+    (found,) = json.loads(done.stdout)["ops"]
+    return judge.Verdict.model_validate(found["verdict"]), done.returncode
+
+
+def commit(root: Path, message: str) -> str:
+    """All files of `root` as a commit; its hash."""
+    author = ["-c", "user.name=R", "-c", "user.email=r@example.org", "-c", "core.hooksPath=/"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "--no-verify", "-m", message]):
+        subprocess.run(["git", *author, *command], cwd=root, check=True)
+    asked = ["git", "rev-parse", "HEAD"]
+    return subprocess.run(
+        asked, cwd=root, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def assert_rejected(cheat: Entry, verdict: judge.Verdict) -> None:
@@ -123,7 +159,10 @@ def test_an_honest_candidate_passes(name: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHEATS)
 def test_every_cheat_is_rejected(name: str, tmp_path: Path) -> None:
-    assert_rejected(CHEATS[name], verdict_on(CHEATS[name], tmp_path))
+    """Through the command, as a pull request brings it."""
+    verdict, code = verdict_on_range(CHEATS[name], tmp_path)
+    assert code == 5
+    assert_rejected(CHEATS[name], verdict)
 
 
 @pytest.mark.slow
@@ -131,5 +170,5 @@ def test_every_cheat_is_rejected(name: str, tmp_path: Path) -> None:
 def test_every_honest_candidate_passes(name: str, tmp_path: Path) -> None:
     if HONEST[name].needs_gpu and not torch.cuda.is_available():
         pytest.skip("needs a GPU")
-    verdict = verdict_on(HONEST[name], tmp_path)
-    assert verdict.passed, verdict.failures
+    verdict, code = verdict_on_range(HONEST[name], tmp_path)
+    assert (code, verdict.failures) == (0, [])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ def install() -> None:
     """Mend each defect; one function per kind."""
     _patch_language_once()
     _mend_scalars()
+    _mend_loops()
     _mend_arguments()
     _mend_comparisons()
     _mend_nan()
@@ -68,6 +70,31 @@ def _mend_arguments() -> None:
         return stock(argument)
 
     interpreter._implicit_cvt = convert
+
+
+def _mend_loops() -> None:
+    # Stock: a loop counts in Python integers, which have no `.to` and are never too large.
+    def visit_for(self: Any, node: ast.For) -> ast.AST:
+        match node.iter:
+            case ast.Call(ast.Name("range") as function):
+                function.id = _counter.__name__
+        return self.generic_visit(node)  # type: ignore[no-any-return]
+
+    interpreter.ASTTransformer.visit_For = visit_for
+    # Kernels see the names of this module beside their own.
+    setattr(interpreter, _counter.__name__, _counter)
+    tl.range = _counter
+
+
+def _counter(first: Any, end: Any = None, step: Any = None, **_: Any) -> Iterator[Any]:
+    """What `range` and `tl.range` count in a kernel: int32, or int64 where a bound is."""
+    start, stop = (0, first) if end is None else (first, end)
+    numbers = range(start, stop, 1 if step is None else step)
+    wide = any(getattr(bound, "dtype", None) == tl.int64 for bound in (start, stop, step))
+    wide |= any(not -(2**31) <= bound < 2**31 for bound in (numbers.start, numbers.stop))
+    dtype, kind = (tl.int64, np.int64) if wide else (tl.int32, np.int32)
+    for number in numbers:
+        yield tl.tensor(TensorHandle(np.array([number], kind), dtype), dtype)
 
 
 def _mend_comparisons() -> None:

@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-untyped-def, untyped-decorator"
+# mypy: disable-error-code="attr-defined, no-untyped-def, untyped-decorator"
 """Small kernels whose results are known exactly: they check what `enable()` promises."""
 
 from __future__ import annotations
@@ -39,6 +39,15 @@ def _scalars(Y, X, n, scale, negate, Absent, N: tl.constexpr):
     if Absent is not None:
         tl.store(Absent + i, total)
     tl.store(Y + i, total)
+
+
+@triton.jit
+def _loops(Y, n, N: tl.constexpr):
+    total = tl.zeros((N,), tl.float32)
+    for i in range(n):
+        for j in tl.range(i, n, 2):
+            total += i.to(tl.float32) + tl.arange(0, N) * j.to(tl.int64)
+    tl.store(Y + tl.arange(0, N), total)
 
 
 @triton.jit
@@ -98,6 +107,13 @@ def _scalar_arguments() -> bool:
     return _same(y, -(x * 0.1 + x * 0.1))
 
 
+def _loop_variables() -> bool:
+    y = torch.empty(N)
+    _loops[(1,)](y, 3, N=N)
+    pairs = [(i, j) for i in range(3) for j in range(i, 3, 2)]
+    return _same(y, torch.stack([i + torch.arange(N) * j for i, j in pairs]).sum(0).float())
+
+
 def _nan_rules() -> bool:
     x = torch.linspace(-3, 3, N)
     x[5] = torch.nan
@@ -128,6 +144,7 @@ CHECKS: dict[str, Callable[[], bool]] = {
     "bfloat16 arithmetic": _bfloat16_arithmetic,
     "rounding of float32 to bfloat16": _rounding,
     "Python scalars and None as arguments": _scalar_arguments,
+    "variables of loops": _loop_variables,
     "NaN in minima and maxima": _nan_rules,
     "bfloat16 reductions and scans": _bfloat16_reductions,
     "bfloat16 tl.dot": _bfloat16_dot,

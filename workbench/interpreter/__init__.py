@@ -30,7 +30,7 @@ def enable() -> None:
         RuntimeError: TRITON_INTERPRET=1 was not set when Triton was imported; a self-test failed.
     """
     _check_environment()
-    from workbench.interpreter import autotune, bfloat16, language, libdevice, reductions
+    from workbench.interpreter import autotune, bfloat16, language, libdevice, reductions, speed
 
     _check_version()
     language.install()
@@ -38,6 +38,7 @@ def enable() -> None:
     reductions.install()
     libdevice.install()
     autotune.install()
+    speed.install()
     self_test()
 
 

@@ -1,0 +1,72 @@
+"""What the interpreter does again and again for every step of every program, remembered.
+
+Most of a small block's time goes into describing it: its type, its shape, NumPy's name for both;
+and into asserting that integers don't overflow, which nobody hears of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import triton.language as tl
+from triton.runtime import interpreter
+
+
+def install() -> None:
+    """Remember NumPy's types, what follows from a shape, and what follows from a block's type."""
+    _remember_numpy_types()
+    _remember_shapes()
+    _remember_block_types()
+    _look_for_no_overflow()
+
+
+def _remember_numpy_types() -> None:
+    stock, known = interpreter._get_np_dtype, {}
+
+    def numpy_type(of: Any) -> Any:
+        name = of.scalar.name
+        if name not in known:
+            known[name] = stock(of)
+        return known[name]
+
+    interpreter._get_np_dtype = numpy_type
+
+
+def _remember_shapes() -> None:
+    stock: Any = tl.tensor.__init__
+    known: dict[tuple[int, ...], tuple[Any, Any]] = {}
+
+    def initialise(self: Any, handle: Any, type: Any) -> None:
+        shape = (*type.shape,) if type.is_block() else ()
+        if shape not in known:
+            stock(self, handle, type)
+            known[shape] = self.numel, self.shape
+        else:
+            self.handle, self.type, self.dtype = handle, type, type.scalar
+            self.numel, self.shape = known[shape]
+
+    tl.tensor.__init__ = initialise
+
+
+def _remember_block_types() -> None:
+    stock: Any = tl.block_type.__init__
+    known: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+    def initialise(self: Any, element_ty: Any, shape: Any) -> None:
+        sizes = (s.value if isinstance(s, tl.constexpr) else s for s in shape)
+        key = (element_ty.name, *sizes)
+        if key not in known:
+            stock(self, element_ty, shape)
+            known[key] = {n: value for n, value in vars(self).items() if n != "element_ty"}
+        else:
+            vars(self).update(known[key])
+            self.element_ty = element_ty
+
+    tl.block_type.__init__ = initialise
+
+
+def _look_for_no_overflow() -> None:
+    # Stock: every sum of integers is looked at, and only a debug build says what was found.
+    builder = interpreter.interpreter_builder
+    builder.options = replace(builder.options, sanitize_overflow=builder.options.debug)

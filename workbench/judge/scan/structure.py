@@ -168,11 +168,12 @@ def _namespace(view: View, call: ast.Call) -> Iterator[Finding]:
 
 def _registered(view: View, call: ast.Call, *, full: bool, known: bool = True) -> Iterator[Finding]:
     """`full`: named with a namespace; `known`: named by a literal."""
-    if not call.args:
+    arguments = call.args
+    if arguments and any(value.kind == "library" for value in view.value(arguments[0])):
+        arguments, full = arguments[1:], False  # what is registered is named within the library
+    if not arguments or _is_op(view, arguments[0]):
         return
-    if _is_op(view, call.args[0]):
-        return
-    name = view.constant(call.args[0])
+    name = view.constant(arguments[0])
     if not isinstance(name, str):
         if known:
             why = f"registers an op whose name is not written out; name it {_own(view, full)!r}"
@@ -182,7 +183,7 @@ def _registered(view: View, call: ast.Call, *, full: bool, known: bool = True) -
     mine = re.search(rf"(^|_){re.escape(view.module.op)}($|[^a-zA-Z0-9])", bare)
     if not mine or namespace not in ({LIBRARY} if full else {"", LIBRARY}):
         why = f"is not this op; name what you register {_own(view, full)!r}, or that and a suffix"
-        yield view.finding(call.args[0], "op-name", f"{name!r} {why}")
+        yield view.finding(arguments[0], "op-name", f"{name!r} {why}")
 
 
 def _is_on_library(view: View, function: ast.expr) -> bool:

@@ -162,7 +162,8 @@ class Values:
         if planted.is_nan:
             # PyTorch's own CPU and GPU kernels differ in the gradient at a NaN, so any will do.
             for name, eager in expected.eager.items():
-                if name.startswith("d") and got[name].shape == planted.shape:
+                given = name.startswith("d") and name in got
+                if given and got[name].shape == planted.shape:
                     got[name] = planted.copy_places(eager, got[name])
         return compare(got, expected)
 

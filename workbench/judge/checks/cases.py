@@ -45,7 +45,7 @@ def with_leading(
     rows, cols = math.prod(lead), small_shape(op.spec)[1]
     drawn = op.draw(rows, cols, dtype, seed)
     return tuple(
-        t.reshape(*lead, *t.shape[1:]) if t.ndim and t.shape[0] == rows else t for t in drawn
+        t.reshape((*lead, *t.shape[1:])) if t.ndim and t.shape[0] == rows else t for t in drawn
     )
 
 

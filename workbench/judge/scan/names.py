@@ -197,6 +197,8 @@ def test_reason(name: str) -> str:
         return out
     if root == "pytest" and rest and rest[0] not in _PYTEST:
         return "is not for tests; of pytest use mark, param, raises, fixture, approx"
+    if root == "unittest" and rest and rest[0] not in ("TestCase", "main"):
+        return "is not for tests; of unittest use TestCase"
     for prefix in (name, *_prefixes(name)):
         if prefix in _NOT_IN_TESTS:
             return _NOT_IN_TESTS[prefix]
@@ -207,7 +209,7 @@ def test_reason(name: str) -> str:
 
 
 _TEST_MODULES = {"warnings", "re", "copy", "random"}
-TEST_ROOTS = ROOTS | _TEST_MODULES | {"pytest", "hypothesis"}
+TEST_ROOTS = ROOTS | _TEST_MODULES | {"pytest", "hypothesis", "unittest"}
 _PYTEST = {
     "mark", "param", "raises", "fixture", "approx", "warns", "fail", "skip", "deprecated_call",
     "FixtureRequest", "ExceptionInfo", "RaisesGroup", "RaisesExc", "importorskip", "xfail",

@@ -208,10 +208,25 @@ def _is_alignment(view: View, node: ast.AST) -> bool:
 def _is_harmless_dunder(view: View, node: ast.AST, base: ast.AST, name: str) -> bool:
     if name in ("__init__", "__post_init__"):
         return isinstance(base, ast.Call) and "builtins.super" in view.origins(base.func)
+    if name == "__dict__":
+        return _fills_a_text(view, node)
     if name == "__class__":
         around = view.module.parents[node]
         return isinstance(around, ast.Attribute) and around.attr == "__name__"
     return name in _DUNDERS
+
+
+def _fills_a_text(view: View, node: ast.AST) -> bool:
+    """Whether an object's attributes are named in a literal text, `"{a}".format(**node)`, as
+    `extra_repr` of PyTorch's own modules does.
+    """
+    spread = view.module.parents[node]
+    call = view.module.parents[spread]
+    match spread, call:
+        case ast.keyword(None), ast.Call(ast.Attribute(ast.Constant(str(text)), "format")):
+            return not any(sign in text for sign in ".[")
+        case _:
+            return False
 
 
 def _may_be_kernel(values: frozenset[Value], view: View, node: ast.AST) -> bool:

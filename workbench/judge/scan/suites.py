@@ -34,6 +34,9 @@ def skips(view: View) -> Iterator[Finding]:
             condition = call.args[0] if isinstance(call, ast.Call) and call.args else None
             if condition is None or not _asks_for_gpu(view, condition):
                 yield view.finding(node, "test-skip", f"{shown(call)} {_SKIP}")
+        elif isinstance(node, ast.Attribute) and node.attr == "skipTest":
+            if not _is_guarded(view, node):
+                yield view.finding(node, "test-skip", f"{shown(node)} {_SKIP}")
         elif "pytest.skip" in origins and not _is_guarded(view, node):
             yield view.finding(node, "test-skip", f"{shown(node)} {_SKIP}")
 

@@ -36,6 +36,7 @@ CALLS = {"forward", "backward"}
 # One of each kind, for the fast lane.
 FEW_CHEATS = """
     cache_by_address child_left_behind exact_on_large_values exit_in_call fig_leaf_beside
+    module_ignores_its_parameter module_in_eval_mode module_that_never_learns
     output_that_unpickles_into_code reads_the_spec_file spec_of_zeros
 """.split()
 FEW_HONEST = ["recomputes", "tests_by_hand"]

@@ -197,11 +197,12 @@ class Op:
     ) -> Called:
         """Call the op on tensors the worker has; with `expected`, send its gradients back.
 
-        `what` is called: the function, the function compiled, or the module. `poison` fills what is
-        allocated with NaN, `launching` False leaves every kernel out, `keep` keeps the results,
-        `inputs_back` returns the inputs as they are after the call, `upstream` are handles of the
-        gradients instead of those expected, `last` returns only so many rows of each result, `mode`
-        is what the caller has switched on: no_grad or inference_mode.
+        `what` is called: the function, the function compiled, the module, or the module in eval
+        mode. `poison` fills what is allocated with NaN, `launching` False leaves every kernel out,
+        `keep` keeps the results, `inputs_back` returns the inputs as they are after the call,
+        `upstream` are handles of the gradients instead of those expected, `last` returns only so
+        many rows of each result, `mode` is what the caller has switched on: no_grad or
+        inference_mode.
 
         Raises:
             Raised: what the op raised.

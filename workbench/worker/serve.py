@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from workbench.channel import Channel, ChannelClosed, described
 from workbench.worker import timing
@@ -215,14 +216,18 @@ class Server:
         return handles
 
     def _callable(self, what: str, call: Call) -> Callable[..., Any]:
-        """The op as a function, compiled, or as a module that takes what the function takes."""
+        """The op as a function, compiled, or as a module, in training or in eval mode, that takes
+        what the function takes.
+        """
         assert self._function is not None and self._module is not None
         if what == "function":
             return self._function
         if what == "compiled":
             torch._dynamo.reset()
             return torch.compile(self._function, fullgraph=True, backend="aot_eager")
-        return _as_function(self._module, call)
+        instance = _module(self._module, call)
+        instance.eval() if what == "module in eval mode" else instance.train()
+        return _as_function(instance, call)
 
     def _place(self, t: Tensor) -> Tensor:
         """The tensor on the op's device, laid out as it came."""
@@ -233,23 +238,28 @@ class Server:
         return placed.set_(storage, t.storage_offset(), t.shape, t.stride())
 
 
-def _as_function(module: type[Any], call: Call) -> Callable[..., Any]:
-    """The module with its defaults (a required argument is the width) and the call's tensors as its
-    parameters.
+def _module(module: type[Any], call: Call) -> Any:
+    """The module with the call's parameters, which its constructor must take by their names; the
+    others keep their defaults, and any other required argument is the width.
     """
     wanted = inspect.signature(module).parameters.values()
-    required = [p for p in wanted if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
-    instance = module(*[call.inputs[0].shape[-1]] * len(required))
-    own = dict(instance.named_parameters())
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    required = [p.name for p in wanted if p.default is p.empty and p.kind in named]
+    width = call.inputs[0].shape[-1]
+    return module(**{**dict.fromkeys(required, width), **call.parameters})
+
+
+def _as_function(instance: Any, call: Call) -> Callable[..., Any]:
+    """The module called as the function is: tensors that it has as parameters take their place."""
+    own = [name for name, _ in instance.named_parameters()]
     for name in own:
         if name not in call.names:
             raise TypeError(f"the module's parameter {name} is no tensor of the reference")
 
-    def function(*tensors: Tensor) -> Any:
+    def function(*tensors: Tensor, **_: float) -> Any:
         named = dict(zip(call.names, tensors, strict=True))
-        for name, parameter in own.items():
-            parameter.data = named[name].detach()
-        return instance(*(t for name, t in named.items() if name not in own))
+        passed = tuple(t for name, t in named.items() if name not in own)
+        return functional_call(instance, {name: named[name] for name in own}, passed)
 
     return function
 

@@ -15,7 +15,7 @@ from workbench.judge.op import Op
 from workbench.judge.remote import Raised
 from workbench.judge.trial import Skip, Trial, Wrong
 from workbench_kernels.bound import Comparison, compare, compare_one
-from workbench_kernels.testing import NO_FORMULA, small_shape
+from workbench_kernels.testing import NO_FORMULA, Case, cases, small_shape
 
 # PyTorch's own words for a gradient that can't be differentiated, beside NotImplementedError.
 _REFUSALS = (NO_FORMULA, "marked with @once_differentiable")
@@ -47,9 +47,10 @@ class Interface:
                 yield Trial(label, partial(self._form, dtype, needs))
 
     def module(self) -> Iterator[Trial]:
-        """The module gives the function's results."""
-        for dtype in self.op.spec.dtypes:
-            yield Trial(dtype_name(dtype), partial(self._module, dtype))
+        """The module gives the function's results, whatever its mode and its parameters are."""
+        for case in cases(self.op.spec):
+            if (case.rows, case.cols) == small_shape(self.op.spec):
+                yield Trial(str(case), partial(self._module, case))
 
     def second_derivative(self) -> Iterator[Trial]:
         """Right, or refused with NotImplementedError or as PyTorch does; never silently wrong."""
@@ -99,10 +100,15 @@ class Interface:
                 raise Wrong(f"output {i} is {y}, expected {like}")
         return []
 
-    def _module(self, dtype: torch.dtype) -> list[Comparison]:
-        inputs = self._draw(dtype)
-        given, wanted = (self.op.run(inputs, what=what) for what in ("module", "function"))
-        _must_equal(given, wanted, "the module gives something else than the function")
+    def _module(self, case: Case) -> list[Comparison]:
+        inputs, parameters = self._draw(case.dtype), case.parameters
+        expected = self.op.expect(inputs, parameters=parameters, seed=self.seed)
+        run = partial(self.op.run, inputs, expected, parameters=parameters)
+        wanted = run()
+        for what in ("module", "module in eval mode"):
+            _must_equal(
+                run(what=what), wanted, f"the {what} gives something else than the function"
+            )
         return []
 
     def _second_derivative(self) -> list[Comparison]:

@@ -225,7 +225,7 @@ class Server:
         if what == "compiled":
             torch._dynamo.reset()
             return torch.compile(self._function, fullgraph=True, backend="aot_eager")
-        instance = _module(self._module, call)
+        instance = _module(self._module, call).to(self._device)
         instance.eval() if what == "module in eval mode" else instance.train()
         return _as_function(instance, call)
 

@@ -17,21 +17,24 @@ from workbench.judge.trial import conduct
 from workbench.judge.verdict import Check
 from workbench_kernels.truth import Expected
 
-CALL_SECONDS, FEW = 0.0005, 120
+CALL_SECONDS = 0.0005
 
 
 class Sleeper:
-    """An op whose call takes `CALL_SECONDS`, and that says it takes `claimed` times as long.
+    """An op that adds one, whose call takes `CALL_SECONDS`; it says `claimed` times as long.
 
-    `noise` are seconds that a run of few calls takes longer.
+    It takes `slowed` times as long by the judge's clock alone, and the first run `tuning` seconds
+    longer.
     """
 
-    def __init__(self, claimed: float = 1.0) -> None:
+    def __init__(self, claimed: float = 1.0, mutates: tuple[str, ...] = ()) -> None:
         self.spec = SimpleNamespace(
-            sweep=[(4, 8), (2, 2)], dtypes=[torch.float32], differentiable=()
+            sweep=[(4, 8), (2, 2)], dtypes=[torch.float32], differentiable=(), mutates=mutates
         )
         self._claimed = claimed
-        self.wrong, self.noise = 0.0, 0.0
+        self.wrong, self.slowed, self.tuning = 0.0, 1.0, 0.0
+        self._memory: dict[int, Tensor] = {}
+        self._results: dict[int, Tensor] = {}
 
     def draw(self, rows: int, cols: int, dtype: torch.dtype, seed: int) -> tuple[Tensor, ...]:
         torch.manual_seed(seed)
@@ -40,19 +43,26 @@ class Sleeper:
     def put_pool(self, values: Sequence[Sequence[Tensor]], seed: int) -> Pool:
         return Pool(list(values), [[i] for i in range(POOL)], [[] for _ in range(POOL)])
 
-    def write(self, handles: Sequence[int], values: Sequence[Tensor]) -> None: ...
+    def write(self, handles: Sequence[int], values: Sequence[Tensor]) -> None:
+        self._memory[handles[0]] = values[0] + 0
 
     def timed(self, pool: Pool, calls: int, *, backward: bool) -> float:
-        self._values = [v[0] for v in pool.values]
-        time.sleep(calls * CALL_SECONDS + (self.noise if 10 < calls < FEW else 0.0))
+        for call in range(calls):
+            handle = call % POOL
+            result = self._memory.get(handle, pool.values[handle][0]) + 1
+            self._results[handle] = result
+            if self.spec.mutates:
+                self._memory[handle] = result
+        time.sleep(self.slowed * calls * CALL_SECONDS + self.tuning)
+        self.tuning = 0.0
         return self._claimed * calls * CALL_SECONDS
 
     def timed_results(self, which: int, expected: Expected | None) -> dict[str, Tensor]:
-        return {"y": self._values[which] + self.wrong}
+        return {"y": self._results[which] + self.wrong}
 
     def expect(self, inputs: Sequence[Tensor], seed: int) -> Expected:
-        eager = {"y": inputs[0]}
-        truth = {"y": inputs[0].double()}
+        eager = {"y": inputs[0] + 1}
+        truth = {"y": inputs[0].double() + 1}
         return Expected(eager, truth, (), lambda: {"y": torch.zeros_like(truth["y"])})
 
 
@@ -65,6 +75,19 @@ def clock(sleeper: Sleeper, settle: Any = lambda: None) -> Check:
 def test_an_honest_worker_agrees() -> None:
     check = clock(Sleeper())
     assert (check.status, check.cases) == ("passed", 1), check.message
+
+
+def test_an_op_in_place_is_looked_at_after_one_call() -> None:
+    sleeper = Sleeper(mutates=("x",))
+    assert clock(sleeper).status == "passed", clock(sleeper).message
+    sleeper.wrong = 0.01
+    assert clock(sleeper).status == "failed"
+
+
+def test_a_first_call_may_take_longer() -> None:
+    sleeper = Sleeper()
+    sleeper.tuning = 0.5
+    assert clock(sleeper).status == "passed"
 
 
 @pytest.mark.parametrize("claimed", [0.0, 0.5, 2.0])
@@ -82,11 +105,11 @@ def test_the_results_of_timed_calls_are_looked_at() -> None:
 
 def test_a_disturbed_machine_is_waited_for() -> None:
     sleeper, settled = Sleeper(), []
-    sleeper.noise = 0.4
+    sleeper.slowed = 2.0
 
     def settle() -> None:
         settled.append(1)
-        sleeper.noise = 0.0
+        sleeper.slowed = 1.0
 
     check = clock(sleeper, settle)
     assert check.status == "passed", check.message

@@ -269,3 +269,21 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "misaligned": _misaligned,
     "expanded": _expanded,
 }
+
+
+def _batches_apart(t: Tensor) -> Tensor:
+    if t.ndim < 3:
+        return t
+    wider = _poisoned(t, (*t.shape[:-2], t.shape[-2] + 2, t.shape[-1]))
+    return wider[..., : t.shape[-2], :].copy_(t)
+
+
+def _batches_swapped(t: Tensor) -> Tensor:
+    return t.transpose(0, 1).contiguous().transpose(0, 1) if t.ndim > 2 else t
+
+
+# What three dimensions may be besides: no single stride leads from row to row.
+BATCHES: dict[str, Callable[[Tensor], Tensor]] = {
+    "batches apart": _batches_apart,
+    "batches swapped": _batches_swapped,
+}

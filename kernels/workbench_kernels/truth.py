@@ -97,8 +97,13 @@ def gradients(
     leaves: Sequence[Tensor],
     outputs: Sequence[Tensor],
     upstream: Sequence[Tensor | None],
+    *,
+    again: bool = False,
 ) -> dict[str, Tensor]:
-    """The gradient of each leaf that wants one, by the input's name; without what is unused."""
+    """The gradient of each leaf that wants one, by the input's name; without what is unused.
+
+    `again` keeps the graph, so that they can be asked for again.
+    """
     pairs = zip(outputs, upstream, strict=False)  # `compare` reports a wrong number or shape
     fits = [(y, dy) for y, dy in pairs if dy is not None and y.shape == dy.shape]
     sent = [(y, dy) for y, dy in fits if y.requires_grad]
@@ -106,7 +111,8 @@ def gradients(
     if not sent or not wanted:
         return {}
     ys, dys = zip(*sent, strict=True)
-    grads = torch.autograd.grad(ys, list(wanted.values()), dys, allow_unused=True)
+    wants = list(wanted.values())
+    grads = torch.autograd.grad(ys, wants, dys, allow_unused=True, retain_graph=again)
     return {name: grad for name, grad in zip(wanted, grads, strict=True) if grad is not None}
 
 

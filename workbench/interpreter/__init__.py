@@ -6,8 +6,9 @@ silently. `enable()` mends that in the running process. It changes Triton's inte
 with a self-test that compares small kernels with PyTorch bit for bit, and refuses to go on if one
 differs.
 
-What stays different from a GPU: programs run one after another, so races are invisible; a * b + c
-is not fused; `tl.dot` of float32 is not rounded to TF32; transcendental functions are NumPy's.
+What stays different from a GPU: programs run one after another, so races are invisible but for the
+order, another one in every launch; a * b + c is not fused; `tl.dot` of float32 is not rounded to
+TF32; transcendental functions are NumPy's.
 """
 
 from __future__ import annotations
@@ -30,7 +31,15 @@ def enable() -> None:
         RuntimeError: TRITON_INTERPRET=1 was not set when Triton was imported; a self-test failed.
     """
     _check_environment()
-    from workbench.interpreter import autotune, bfloat16, language, libdevice, reductions, speed
+    from workbench.interpreter import (
+        autotune,
+        bfloat16,
+        language,
+        libdevice,
+        memory,
+        reductions,
+        speed,
+    )
 
     _check_version()
     language.install()
@@ -39,6 +48,7 @@ def enable() -> None:
     libdevice.install()
     autotune.install()
     speed.install()
+    memory.install()
     self_test()
 
 

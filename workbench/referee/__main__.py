@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from torch import Tensor
 from workbench.channel import Channel, ChannelClosed, described, dtype_name
 from workbench.worker.calls import form, twice
 from workbench_kernels.spec import OpSpec
-from workbench_kernels.testing import LAYOUTS, draw
+from workbench_kernels.testing import BATCHES, LAYOUTS, draw
 from workbench_kernels.truth import Expected, call, expect
 
 # How many of the latest answers can still be asked about: several threads of the judge ask in turn.
@@ -126,7 +127,27 @@ def _one_value(gradient: Tensor) -> Tensor:
     return gradient.reshape(-1)[:1].expand(gradient.numel()).view(gradient.shape)
 
 
-_LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {**LAYOUTS, "one value everywhere": _one_value}
+def _large(gradient: Tensor) -> Tensor:
+    """What a loss that is scaled up sends back; float16 just holds it."""
+    return gradient * 1e4
+
+
+def _small(gradient: Tensor) -> Tensor:
+    return gradient * 1e-4
+
+
+def _nan(gradient: Tensor) -> Tensor:
+    return torch.full_like(gradient, math.nan)
+
+
+_LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    **LAYOUTS,
+    **BATCHES,
+    "one value everywhere": _one_value,
+    "large": _large,
+    "small": _small,
+    "nan": _nan,
+}
 
 
 def _load(op: str, folder: str) -> OpSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,11 +24,28 @@ class Call:
     needs: Sequence[str]
     upstream: Sequence[Tensor | None]
     parameters: Mapping[str, float]
+    kept: dict[tuple[int, bool, bool], Tensor] = field(default_factory=dict)
 
     def leaves(self) -> list[Tensor]:
-        """The inputs as the candidate gets them, sharing memory with ours."""
+        """The inputs as the candidate gets them, sharing memory with ours: the same object in each
+        call that is given `kept`, as a weight is for a training job.
+        """
         named = zip(self.names, self.inputs, strict=True)
-        return [t.detach().requires_grad_(name in self.needs) for name, t in named]
+        return [self._leaf(t, name in self.needs) for name, t in named]
+
+    def _leaf(self, t: Tensor, needed: bool) -> Tensor:
+        key = id(t), needed, torch.is_inference_mode_enabled()
+        if key not in self.kept:
+            self.kept[key] = t.detach().requires_grad_(needed)
+        return self.kept[key]
+
+    def changed(self, leaves: Sequence[Tensor]) -> list[str]:
+        """What a call did to its inputs besides their values."""
+        return [
+            f"the input {name} is {now}, was {before}"
+            for name, t, leaf in zip(self.names, self.inputs, leaves, strict=True)
+            if (now := _look(leaf)) != (before := _look(t))
+        ]
 
     def outputs(self, function: Callable[..., Any]) -> tuple[list[Tensor], tuple[Any, ...]]:
         """The leaves, and what the function returned for them."""
@@ -36,9 +53,11 @@ class Call:
         given = function(*leaves, **self.parameters)
         return leaves, given if isinstance(given, tuple) else (given,)
 
-    def gradients(self, leaves: Sequence[Tensor], outputs: Sequence[Tensor]) -> dict[str, Tensor]:
-        """The gradients, by the input's name."""
-        return gradients(self.names, leaves, outputs, self.upstream)
+    def gradients(
+        self, leaves: Sequence[Tensor], outputs: Sequence[Tensor], *, again: bool = False
+    ) -> dict[str, Tensor]:
+        """The gradients, by the input's name; `again`: so that they can be asked for again."""
+        return gradients(self.names, leaves, outputs, self.upstream, again=again)
 
 
 def twice(leaves: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -54,6 +73,11 @@ def twice(leaves: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
     # refuses there.
     torch.stack(connected).sum().backward()  # type: ignore[no-untyped-call]
     return [torch.zeros_like(t) if t.grad is None else t.grad for t in (*wanted, *sent)]
+
+
+def _look(t: Tensor) -> str:
+    own = f" with attributes ({', '.join(vars(t))})" if vars(t) else ""
+    return f"{tuple(t.shape)} strided {t.stride()}{own}"
 
 
 def form(y: Any) -> str:

@@ -21,8 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from triton.runtime.interpreter import InterpretedFunction
 from triton.runtime.jit import JITFunction
 
-# Keys under which an op computes; the others shape, differentiate or route.
-_COMPUTING = ("", "CPU", "CUDA", "CompositeExplicitAutograd", "CompositeImplicitAutograd")
+# Keys under which an op differentiates, shapes or routes; under any other it computes.
+_ASIDE = ("Autograd", "Autocast", "Meta", "ADInplaceOrView", "Functionalize", "FuncTorch", "Python")
 
 
 class Recorder:
@@ -65,11 +65,20 @@ class Recorder:
             self.launches[kernel.__name__, Path(code.co_filename).name] += 1
             if not self.launching:
                 return None
+            args = tuple(map(self._watched, args))
+            kwargs = {name: self._watched(value) for name, value in kwargs.items()}
             # The interpreter copies tensors; that's not the op's doing.
             with _disable_current_modes():  # type: ignore[no-untyped-call]
                 return run(kernel, *args, **kwargs)
 
         return launch
+
+    def _watched(self, given: Any) -> Any:
+        """What a launch is given; a function (a grid's size may be one) records what it does."""
+        theirs = type(given).__module__.startswith(
+            ("triton.", "torch")
+        )  # kernels, constants, types
+        return self._inside(given) if callable(given) and not theirs else given
 
     def _install_ops(self) -> None:
         impl: Any = torch.library.Library.impl
@@ -78,7 +87,7 @@ class Recorder:
         def record_inside(
             library: Any, name: Any, function: Any, key: str = "", **options: Any
         ) -> Any:
-            if key in _COMPUTING and callable(function):
+            if not key.startswith(_ASIDE) and callable(function):
                 function = self._inside(function)
             return impl(library, name, function, key, **options)
 

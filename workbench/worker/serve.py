@@ -11,6 +11,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -34,6 +35,7 @@ _MODES: dict[str, Callable[[], Any]] = {
     "": nullcontext,
     "no_grad": torch.no_grad,
     "inference_mode": torch.inference_mode,
+    "autocast": partial(torch.autocast, "cuda" if torch.cuda.is_available() else "cpu"),
 }
 
 Reply = tuple[dict[str, Any], list[Tensor]]
@@ -51,9 +53,9 @@ class Server:
         self._function: Callable[..., Any] | None = None
         self._module: type[Any] | None = None
         self._timed: list[list[Tensor]] = []
-        torch.empty(
-            1, device=self._device
-        )  # a GPU takes its time to be ready, now as well as later
+        torch.empty(1, device=self._device)  # while nobody waits: a GPU takes its time
+        self._leaves: dict[tuple[int, bool, bool], Tensor] = {}
+        self._inputs_changed: set[str] = set()
         self._state, self._originals = state(), originals()
 
     def serve(self) -> None:
@@ -87,7 +89,7 @@ class Server:
         """What of torch's global state or the process is not as it was before the op came."""
         now, before = state(), self._state.items()
         changed = [f"{key}: {was} -> {now[key]}" for key, was in before if was != now[key]]
-        return changed + replaced(self._originals)
+        return changed + replaced(self._originals) + sorted(self._inputs_changed)
 
     def _load(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         """Import the op's wrapper."""
@@ -121,7 +123,8 @@ class Server:
 
     def _drop(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         for handle in body["handles"]:
-            del self._tensors[handle]
+            gone = id(self._tensors.pop(handle))
+            self._leaves = {key: t for key, t in self._leaves.items() if key[0] != gone}
         return {}, []
 
     def _call(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
@@ -136,6 +139,8 @@ class Server:
             forward = self._recorder.launches.total()
             tensors = [y for y in outputs if isinstance(y, Tensor)]
             gradients = call.gradients(leaves, tensors) if body["backward"] else {}
+        if plain:
+            self._inputs_changed.update(call.changed(leaves))
         inputs = [t for t in self._own(body["inputs"]) if t is not None]
         results = [*tensors, *gradients.values()]
         last = body.get("last")
@@ -155,11 +160,16 @@ class Server:
         return reply, values
 
     def _interleave(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
-        """The gradients of several calls, each asked for when all of them have run forward."""
+        """The gradients of several calls, asked for twice when all of them have run forward: the
+        second time counts.
+        """
         assert self._function is not None
         calls = [self._prepare(call) for call in body["calls"]]
         forward = [call.outputs(self._function) for call in calls]
-        gradients = [call.gradients(*ran) for call, ran in zip(calls, forward, strict=True)]
+        pairs = [*zip(calls, forward, strict=True)]
+        for call, ran in pairs:
+            call.gradients(*ran, again=True)
+        gradients = [call.gradients(*ran) for call, ran in pairs]
         names = [list(given) for given in gradients]
         return {"names": names}, [_plain(g) for given in gradients for g in given.values()]
 
@@ -205,6 +215,7 @@ class Server:
             needs=body["needs"],
             upstream=self._own(body["upstream"]),
             parameters=body["parameters"],
+            kept=self._leaves,
         )
 
     def _own(self, handles: Sequence[int | None]) -> list[Tensor | None]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from workbench.channel import dtype_name
+from workbench.judge.checks.cases import TALL
 from workbench.judge.memory import same_bits
 from workbench.judge.op import Op
 from workbench.judge.trial import Skip, Trial, Wrong
@@ -22,6 +23,8 @@ from workbench_kernels.truth import Expected
 LARGE = 2**31
 # The size that gets there: copies of a few rows, so that the truth of the few is the truth of all.
 WIDE, FEW = 4096, 8
+# Columns of the inputs with many rows.
+MANY = 8
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,15 @@ class Behaviour:
             "no stale results": partial(self._every_dtype, self._fresh),
             "poisoned memory": partial(self._every_dtype, self._poisoned),
             "large offsets": self.large_offsets,
-            "repeatable": partial(self._every_dtype, self._repeatable),
+            "repeatable": self.repeatable,
         }
+
+    def repeatable(self) -> Iterator[Trial]:
+        """The same bits every time; also of so many rows that programs could get in each other's
+        way.
+        """
+        yield from self._every_dtype(self._repeatable)
+        yield Trial("many rows", partial(self._repeatable, self.op.spec.dtypes[0], (TALL, MANY)))
 
     def large_offsets(self) -> Iterator[Trial]:
         """More elements than a 32-bit offset reaches, in the smallest dtype."""
@@ -53,8 +63,10 @@ class Behaviour:
         for dtype in self.op.spec.dtypes:
             yield Trial(dtype_name(dtype), partial(attempt, dtype))
 
-    def _prepare(self, dtype: torch.dtype) -> tuple[tuple[Tensor, ...], Expected]:
-        inputs = self.op.draw(*small_shape(self.op.spec), dtype, self.seed)
+    def _prepare(
+        self, dtype: torch.dtype, shape: tuple[int, int] | None = None
+    ) -> tuple[tuple[Tensor, ...], Expected]:
+        inputs = self.op.draw(*(shape or small_shape(self.op.spec)), dtype, self.seed)
         return inputs, self.op.expect(inputs, seed=self.seed)
 
     def _unchanged(self, dtype: torch.dtype) -> list[Comparison]:
@@ -75,8 +87,10 @@ class Behaviour:
                 raise Wrong(f"{name} is changed by the call")
         return []
 
-    def _repeatable(self, dtype: torch.dtype) -> list[Comparison]:
-        inputs, expected = self._prepare(dtype)
+    def _repeatable(
+        self, dtype: torch.dtype, shape: tuple[int, int] | None = None
+    ) -> list[Comparison]:
+        inputs, expected = self._prepare(dtype, shape)
         first, second = self.op.run(inputs, expected), self.op.run(inputs, expected)
         _must_equal(second, first, "differs from call to call")
         return compare(second, expected)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,12 +19,15 @@ from workbench_kernels.testing import small_shape
 MOST_SUBSETS_OF = 4
 # So many rows are more than all programs of a kernel take at once in the interpreter.
 TALL = 1100
+# Wider rows than these are not tried: the interpreter takes too long.
+WIDEST = 32768
 SPECIAL = (math.nan, math.inf, -math.inf)
 
 
 def unseen_shapes(spec: OpSpec, seed: int) -> list[tuple[int, int]]:
     """Sizes the author was not shown: one element, row or column, powers of two and others;
-    and more rows than all programs of a kernel take at once in the interpreter.
+    more rows than all programs of a kernel take at once in the interpreter; and the widest rows
+    that are timed.
     """
     choose = random.Random(seed)
     cols = choose.sample([2, 3, 16, 17, 64, 65, 127, 255, 256, 511, 1024, 1025, 1537], 3)
@@ -34,6 +37,7 @@ def unseen_shapes(spec: OpSpec, seed: int) -> list[tuple[int, int]]:
         (choose.randint(2, 70), 1),
         (1, choose.randint(2, 99)),
         (choose.randint(TALL, TALL + 100), choose.randint(5, 8)),
+        (2, min(WIDEST, max((cols for _, cols in spec.sweep), default=1))),
         *zip(rows, cols, strict=True),
     ]
 
@@ -87,12 +91,36 @@ def with_special(op: Op, dtype: torch.dtype, seed: int) -> Iterator[Planted]:
         yield Planted(tuple(inputs), op.spec.tensors[index], value, places, target.shape)
 
 
-def magnitudes(op: Op, dtype: torch.dtype, seed: int) -> Iterator[tuple[str, list[Tensor]]]:
-    """Inputs scaled until products overflow and vanish, as far as the dtype holds the scale."""
-    scales = [1e-4, 1e4] if dtype is torch.float16 else [1e-6, 1e-3, 1e3, 1e6]
+def with_zeros(op: Op, dtype: torch.dtype, seed: int) -> Iterator[Planted]:
+    """For each floating input: inputs with zeros at three places, and with a whole row of them."""
     drawn = op.draw(*small_shape(op.spec), dtype, seed)
-    for scale in scales:
-        yield f"{scale:g}", [t * scale if t.is_floating_point() else t for t in drawn]
+    for index, target in enumerate(drawn):
+        if not target.is_floating_point():
+            continue
+        some = random.Random(seed).sample(range(target.numel()), min(3, target.numel()))
+        row = range(target.shape[-1]) if target.ndim > 1 else some
+        for what, chosen in (("", some), ("a row of ", row)):
+            inputs = [t.clone(memory_format=torch.contiguous_format) for t in drawn]
+            places = torch.tensor([*chosen])
+            inputs[index].view(-1)[places] = 0.0
+            name = op.spec.tensors[index]
+            yield Planted(tuple(inputs), f"{what}{name}", 0.0, places, target.shape)
+
+
+def scaled(inputs: Sequence[Tensor], scale: float) -> list[Tensor]:
+    """The inputs times a number."""
+    return [t * scale if t.is_floating_point() else t for t in inputs]
+
+
+def magnitudes(op: Op, dtype: torch.dtype, seed: int) -> Iterator[tuple[str, list[Tensor]]]:
+    """Inputs scaled until products overflow and vanish, as far as the dtype holds the scale; a few
+    times what the spec draws, where functions saturate; and with the other sign.
+    """
+    few = random.Random(seed).uniform(4.0, 10.0)
+    far = [1e-4, 1e4] if dtype is torch.float16 else [1e-6, 1e-3, 1e3, 1e6]
+    drawn = op.draw(*small_shape(op.spec), dtype, seed)
+    for scale in (*far, few, -1.0):
+        yield f"{scale:g}", scaled(drawn, scale)
 
 
 def gradient_subsets(spec: OpSpec) -> list[tuple[str, ...]]:

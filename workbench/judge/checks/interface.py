@@ -15,6 +15,7 @@ from workbench.judge.op import Op
 from workbench.judge.remote import Raised
 from workbench.judge.trial import Skip, Trial, Wrong
 from workbench_kernels.bound import Comparison, compare, compare_one
+from workbench_kernels.launch import SUPPORTED
 from workbench_kernels.testing import NO_FORMULA, Case, cases, small_shape
 
 # PyTorch's own words for a gradient that can't be differentiated, beside NotImplementedError.
@@ -62,6 +63,9 @@ class Interface:
         """What the kernels don't serve is a TypeError or a ValueError."""
         spec = self.op.spec
         yield Trial("float64", partial(self._refused, self._draw(torch.float64), ("TypeError",)))
+        for dtype in (d for d in SUPPORTED if d not in spec.dtypes):
+            left_out = partial(self._refused_or_right, self._draw(dtype))
+            yield Trial(f"{dtype_name(dtype)}, which the spec leaves out", left_out)
         floating = [i for i, t in enumerate(self._draw(spec.dtypes[0])) if t.is_floating_point()]
         for i in floating if len(floating) > 1 and len(spec.dtypes) > 1 else []:
             mixed = list(self._draw(spec.dtypes[0]))

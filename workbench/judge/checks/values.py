@@ -15,15 +15,22 @@ from workbench.judge.checks.cases import (
     Planted,
     gradient_subsets,
     magnitudes,
+    scaled,
     unseen_shapes,
     with_leading,
     with_special,
+    with_zeros,
 )
+from workbench.judge.memory import same_bits
 from workbench.judge.op import Op
 from workbench.judge.remote import Raised
-from workbench.judge.trial import Skip, Trial
+from workbench.judge.trial import Skip, Trial, Wrong
 from workbench_kernels.bound import Comparison, compare
-from workbench_kernels.testing import LAYOUTS, Case, cases, small_shape
+from workbench_kernels.testing import BATCHES, LAYOUTS, Case, cases, small_shape
+
+# Layouts in which one input at a time is tried; and how small inputs are for a small parameter.
+APART = ("transposed", "every_other_column")
+SMALL = 1e-3
 
 
 @dataclass(frozen=True)
@@ -47,16 +54,20 @@ class Values:
             "upstream gradients": self.upstream_gradients,
             "subsets of gradients": self.subsets,
             "nan and infinity": self.special,
+            "zeros": self.zeros,
             "magnitudes": self.magnitudes,
         }
 
     def forward(self) -> Iterator[Trial]:
-        """Every shape and dtype of the spec, with no gradient wanted; and one where none can be."""
+        """Every shape and dtype of the spec, with no gradient wanted; where none can be; and under
+        autocast.
+        """
         for case in self._plain():
             yield Trial(str(case), partial(self._case, case, needs=()))
         for mode in ("no_grad", "inference_mode"):
             for dtype in self.op.spec.dtypes:
                 yield Trial(f"{mode}-{dtype_name(dtype)}", partial(self._without_grad, dtype, mode))
+        yield Trial("autocast", self._under_autocast)
 
     def backward(self) -> Iterator[Trial]:
         """The same with every gradient; the outputs are the forward's affair."""
@@ -66,10 +77,11 @@ class Values:
             yield Trial(str(case), partial(self._gradients, case))
 
     def parameters(self) -> Iterator[Trial]:
-        """Parameters away from their defaults."""
+        """Parameters away from their defaults; also with small inputs, which small ones show in."""
         for case in cases(self.op.spec):
             if case.parameters:
                 yield Trial(str(case), partial(self._case, case))
+                yield Trial(f"{case}, small inputs", partial(self._case, case, scale=SMALL))
 
     def unseen_shapes(self) -> Iterator[Trial]:
         """Sizes drawn for this verdict, in every dtype."""
@@ -87,8 +99,8 @@ class Values:
         yield Trial(str(no_cols), partial(_unless_refused, partial(self._case, no_cols)))
 
     def leading_dimensions(self) -> Iterator[Trial]:
-        """Rows spread over two or three dimensions, and a single row of one dimension."""
-        for lead in ((2, 3), (2, 1, 3), ()):
+        """Rows spread over two, three or four dimensions, and a single row of one dimension."""
+        for lead in ((2, 3), (2, 1, 3), (2, 1, 1, 2), ()):
             for dtype in self.op.spec.dtypes:
                 spread = partial(self._leading, lead, dtype)
                 label = f"{(*lead, small_shape(self.op.spec)[1])}-{dtype_name(dtype)}"
@@ -102,14 +114,21 @@ class Values:
                 if self.op.spec.mutates:  # it can't write where elements share memory
                     attempt = partial(_unless_refused, attempt)
                 yield Trial(f"{name}-{dtype_name(dtype)}", attempt)
+        for name, put in BATCHES.items():
+            yield Trial(f"three dimensions, {name}", partial(self._batches, name, put))
+        for index, tensor in enumerate(self.op.spec.tensors):
+            for name in APART if len(self.op.spec.tensors) > 1 else ():
+                label = f"{tensor} alone {name}"
+                yield Trial(label, partial(self._alone, index, LAYOUTS[name]))
 
     def upstream_gradients(self) -> Iterator[Trial]:
-        """Plain inputs, but an upstream gradient of stride 0 or transposed."""
+        """Plain inputs, and an upstream gradient of stride 0, transposed, large, small or NaN."""
         if not self.op.spec.differentiable:
             raise Skip("no input has a gradient")
-        for name in ("one value everywhere", "transposed"):
+        for name in ("one value everywhere", "transposed", "large", "small"):
             for dtype in self.op.spec.dtypes:
                 yield Trial(f"{name}-{dtype_name(dtype)}", partial(self._layout, dtype, name))
+        yield Trial("nan", self._nan_sent_back)
 
     def subsets(self) -> Iterator[Trial]:
         """Gradients wanted for some inputs and not for others."""
@@ -123,8 +142,14 @@ class Values:
             for planted in with_special(self.op, dtype, self.seed):
                 yield Trial(f"{planted}-{dtype_name(dtype)}", partial(self._special, planted))
 
+    def zeros(self) -> Iterator[Trial]:
+        """Zeros here and there, and in a whole row, as padding has them."""
+        for dtype in self.op.spec.dtypes:
+            for planted in with_zeros(self.op, dtype, self.seed):
+                yield Trial(f"{planted}-{dtype_name(dtype)}", partial(self._zeros, planted))
+
     def magnitudes(self) -> Iterator[Trial]:
-        """Inputs so large that products overflow, so small that they vanish."""
+        """Inputs so large that products overflow, so small that they vanish, and in between."""
         for dtype in self.op.spec.dtypes:
             for label, inputs in magnitudes(self.op, dtype, self.seed):
                 attempt = partial(self.op.compare, inputs, seed=self.seed)
@@ -133,8 +158,10 @@ class Values:
     def _plain(self) -> list[Case]:
         return [case for case in cases(self.op.spec) if not case.parameters]
 
-    def _case(self, case: Case, needs: tuple[str, ...] | None = None) -> list[Comparison]:
-        inputs = self._draw(case.rows, case.cols, case.dtype)
+    def _case(
+        self, case: Case, needs: tuple[str, ...] | None = None, scale: float = 1.0
+    ) -> list[Comparison]:
+        inputs = scaled(self._draw(case.rows, case.cols, case.dtype), scale)
         return self.op.compare(inputs, parameters=case.parameters, needs=needs, seed=self.seed)
 
     def _without_grad(self, dtype: torch.dtype, mode: str) -> list[Comparison]:
@@ -142,6 +169,16 @@ class Values:
         expected = self.op.expect(inputs, seed=self.seed)
         got = self.op.run(inputs, mode=mode)
         return [c for c in compare(got, expected) if c.name.startswith("y")]
+
+    def _under_autocast(self) -> list[Comparison]:
+        """An op may give what autocast asks for, which is less; else what it gives without it."""
+        inputs = self._draw(*small_shape(self.op.spec), self.op.spec.dtypes[0])
+        plain, cast = self.op.run(inputs), self.op.run(inputs, mode="autocast")
+        for name, value in cast.items():
+            same = name in plain and value.dtype is plain[name].dtype
+            if same and not same_bits(value, plain[name]):
+                raise Wrong(f"{name} is another one, of the same dtype")
+        return []
 
     def _gradients(self, case: Case) -> list[Comparison]:
         return [c for c in self._case(case) if c.name.startswith("d")]
@@ -155,6 +192,38 @@ class Values:
         inputs = self._draw(*small_shape(self.op.spec), dtype)
         placed = [put(t) for t in inputs] if put else inputs
         return self.op.compare(placed, seed=self.seed, layout=layout)
+
+    def _batches(self, layout: str, put: Callable[[Tensor], Tensor]) -> list[Comparison]:
+        inputs = with_leading(self.op, (2, 3), self.op.spec.dtypes[0], self.seed)
+        attempt = partial(self.op.compare, [put(t) for t in inputs], seed=self.seed, layout=layout)
+        return _unless_refused(attempt)
+
+    def _alone(self, index: int, put: Callable[[Tensor], Tensor]) -> list[Comparison]:
+        """One input laid out differently from the others, and from the upstream gradient."""
+        inputs = list(self._draw(*small_shape(self.op.spec), self.op.spec.dtypes[0]))
+        inputs[index] = put(inputs[index])
+        return self.op.compare(inputs, seed=self.seed)
+
+    def _nan_sent_back(self) -> list[Comparison]:
+        """NaN sent back for every output must come out somewhere; where, is a mask's affair."""
+        inputs = self._draw(*small_shape(self.op.spec), self.op.spec.dtypes[0])
+        expected = self.op.expect(inputs, seed=self.seed, layout="nan")
+        got = self.op.run(inputs, expected)
+        for name, eager in expected.eager.items():
+            must = name.startswith("d") and name in got and bool(eager.isnan().any())
+            if must and not got[name].isnan().any():
+                raise Wrong(f"{name} has no NaN though nothing else was sent back")
+        return []
+
+    def _zeros(self, planted: Planted) -> list[Comparison]:
+        expected = self.op.expect(planted.inputs, seed=self.seed)
+        got = self.op.run(planted.inputs, expected)
+        for name, eager in expected.eager.items():
+            # Where a function has a kink, any finite gradient will do.
+            fits = name.startswith("d") and name in got and got[name].shape == planted.shape
+            if fits and got[name].isfinite().all():
+                got[name] = planted.copy_places(eager, got[name])
+        return compare(got, expected)
 
     def _special(self, planted: Planted) -> list[Comparison]:
         expected = self.op.expect(planted.inputs, seed=self.seed)

@@ -18,11 +18,14 @@ class Bindings:
     """The names of all files. `changed` is set where a name is found to stand for more.
 
     `scopes` has the scope of every node, `inner` those that functions and classes open, `context`
-    what is kept on a `ctx`.
+    what is kept on a `ctx`, `given` the parameter that each argument goes to. `annotated` says what
+    a parameter is declared to be.
     """
 
-    def __init__(self, modules: Sequence[Module]) -> None:
+    def __init__(self, modules: Sequence[Module], annotated: Callable[[ast.arg], Values]) -> None:
         self.changed = False
+        self._annotated = annotated
+        self.given: dict[ast.AST, ast.arg] = {}
         self.scopes = {n: s for module in modules for n, s in module.scopes.items()}
         self.inner = {n: s for module in modules for n, s in module.inner.items()}
         self.context = Scope(ast.Module([], []))
@@ -91,7 +94,8 @@ class Bindings:
     def _give(self, scope: Scope, parameter: ast.arg, values: Values, given: ast.expr) -> None:
         if parameter.arg in CONTEXTS:
             return
-        if parameter.annotation:
+        self.given[given] = parameter
+        if parameter.annotation and ANY.isdisjoint(self._annotated(parameter)):
             telling = ("state", "kernel", "name", "function", "library")
             values = frozenset(v for v in values if v.kind in telling)
         at_top = isinstance(self.scopes[given].node, (ast.Module, ast.ClassDef))

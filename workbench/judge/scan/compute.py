@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from workbench.judge.scan.finding import Finding, shown
 from workbench.judge.scan.names import LIBRARY
-from workbench.judge.scan.values import holds_tensors
+from workbench.judge.scan.values import holds_tensors, may_be_tensor
 from workbench.judge.scan.view import View
 
 _KERNEL = "compute it in a @triton.jit kernel"
@@ -41,7 +41,8 @@ def arithmetic(view: View) -> Iterator[Finding]:
                 operands = [*index.elts] if isinstance(index, ast.Tuple) else [index]
             case _:
                 continue
-        if tensor := next((operand for operand in operands if view.is_tensor(operand)), None):
+        known = (operand for operand in operands if may_be_tensor(view.value(operand)))
+        if tensor := next(known, None):
             why = f"computes with the tensor {shown(tensor)}, outside a Triton kernel; {_KERNEL}"
             yield view.finding(node, "torch-compute", f"{shown(node)} {why}")
 
@@ -85,6 +86,16 @@ def calls(view: View) -> Iterator[Finding]:
                 yield view.finding(call, "torch-compute", f"{shown(call)} {why}")
             elif tensors and (origin in _READ or origin.startswith("math.")):
                 yield _reading(view, call, shown(call))
+
+
+def disguises(view: View) -> Iterator[Finding]:
+    """No tensor is passed where a parameter is declared a plain number."""
+    for given, parameter in view.program.given.items():
+        if given in view.module.scopes and view.is_tensor(given):
+            kinds = {value.kind for value in view.program.annotated(parameter)}
+            if kinds and kinds <= {"data", "none"}:
+                why = f"is a tensor, and {parameter.arg} is declared to be none; declare a Tensor"
+                yield view.finding(given, "torch-compute", f"{shown(given)} {why}")
 
 
 def kernel_calls(view: View) -> Iterator[Finding]:

@@ -79,7 +79,13 @@ _OPEN = {
     "torch.nn.init", "torch.version",
 }  # fmt: skip
 _TREES = ("triton.language", "torch.ops.workbench_kernels")
-_EXCEPT = {"itertools.count", "itertools.cycle", "typing.get_type_hints", "typing.ForwardRef"}
+_EXCEPT = {
+    "itertools.count", "itertools.cycle",
+    # These run the code that a string holds.
+    "typing.get_type_hints", "typing.ForwardRef", "typing.evaluate_forward_ref",
+    "typing_extensions.get_type_hints", "typing_extensions.ForwardRef",
+    "typing_extensions.evaluate_forward_ref", "typing_extensions.get_annotations",
+}  # fmt: skip
 _PACKAGES = {
     ".".join(parts[:end])
     for name in (*_NAMES, *(f"{module}.x" for module in _OPEN), *(f"{tree}.x" for tree in _TREES))
@@ -109,7 +115,8 @@ DANGEROUS = frozenset(
 INTROSPECTION = frozenset(
     """f_back f_globals f_locals f_builtins f_code tb_frame tb_next tb_lasti gi_frame gi_code
     gi_yieldfrom cr_frame cr_code ag_frame ag_code co_code co_consts co_filename func_globals mro
-    raw_src cache_key attrgetter methodcaller""".split()
+    raw_src cache_key attrgetter methodcaller cache_info cache_parameters rewriter
+    starting_line_number""".split()
 )
 
 _DO = "compute it in a @triton.jit kernel"
@@ -125,7 +132,7 @@ _REASONS = {
     "builtins.globals builtins.locals",
     "changes what the source doesn't show; assign in __init__": "builtins.setattr builtins.delattr",
     "runs code that the source doesn't show; write the code itself": "builtins.eval builtins.exec "
-    "builtins.compile builtins.__import__",
+    "builtins.compile builtins.__import__ typing typing_extensions",
     "ends the process; raise ValueError, TypeError or RuntimeError": "builtins.SystemExit "
     "builtins.KeyboardInterrupt builtins.BaseException builtins.exit builtins.quit",
     "hides errors, as a fallback does; let them be raised": "contextlib.suppress "
@@ -180,7 +187,9 @@ def reason(name: str) -> str:
     for tree in _TREES:
         if name.startswith(f"{tree}."):
             return _outside(name.removeprefix(f"{tree}."))
-    if module in _OPEN and name not in _EXCEPT and attribute not in stdlib_module_names:
+    private = attribute.startswith("_") and module != "__future__"
+    served = name not in _EXCEPT and attribute not in stdlib_module_names and not private
+    if module in _OPEN and served:
         return _outside(attribute)
     return _why(name)
 

@@ -49,7 +49,7 @@ class Program:
         self.modules = modules
         self.cached: set[ast.AST] = set()
         self.kernels: set[ast.AST] = set()
-        self._bindings = Bindings(modules)
+        self._bindings = Bindings(modules, self.annotated)
         self._found: dict[ast.AST, Values] = {}
         # What is given where nothing is known: first nothing, as it may yet be found.
         self._unknown = NOTHING
@@ -283,8 +283,8 @@ class Program:
             return first
         if name in ("torch.library.wrap_triton", "dataclasses.replace"):
             return first
-        if name == "typing.cast" and node.args:
-            return self.annotation(node.args[0])
+        if name == "typing.cast" and len(arguments) == 2:
+            return TENSOR if is_tensor(arguments[1]) else self.annotation(node.args[0])
         if name in _FACTORIES:
             return frozenset({Value("decorator", name)})
         if name in _KERNELS | CACHES | _REGISTER:
@@ -341,6 +341,11 @@ class Program:
         found = self._bindings.inner[node].values.get(RETURN, NOTHING)
         kept = frozenset(v for v in found if v.kind in ("state", "kernel", "name", "function"))
         return told | kept if ANY.isdisjoint(told) else found or self._unknown
+
+    @property
+    def given(self) -> dict[ast.AST, ast.arg]:
+        """What calls pass, and the parameter that it goes to."""
+        return self._bindings.given
 
     # ---- decorators
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ _ON_OP = {
 _ON_LIBRARY = {"define", "impl", "ns", "kind"}
 _OF_CONTAINERS = {name for kind in (list, dict, set, str, deque) for name in dir(kind)}
 _LARGEST_ALIGNMENT = 4096
+# `{0.name}` or `{name[0]}` in a text to be formatted.
+_FIELD_OF_FIELD = re.compile(r"\{[^{}!:]*[.\[]")
 _SOURCE = {"fn", "src", "raw_src", "handle", "ptr", "np_dtype"}
 
 
@@ -93,6 +96,7 @@ def indirect(policy: Policy, view: View) -> Iterator[Finding]:
         elif call.func is node:
             yield from _attribute(policy, view, call, call.args[0], str(name.value))
             yield from _origins(policy, view, call)
+    yield from _formats(view)
     for call in view.nodes(ast.Call):
         asked = view.origins(call.func)
         if "builtins.type" in asked and len(call.args) != 1:
@@ -104,6 +108,17 @@ def indirect(policy: Policy, view: View) -> Iterator[Finding]:
                 yield view.finding(
                     given, "module-value", f"the module {origin} is handed on; use what is in it"
                 )
+
+
+def _formats(view: View) -> Iterator[Finding]:
+    """str.format reaches attributes by what its text says."""
+    for node in view.nodes(ast.Attribute):
+        if node.attr not in ("format", "format_map") or view.in_kernel(node):
+            continue
+        text = view.constant(node.value)
+        if not isinstance(text, str) or _FIELD_OF_FIELD.search(text):
+            why = "reaches attributes by a text; write an f-string"
+            yield view.finding(node, "getattr", f"{shown(node)} {why}")
 
 
 def attributes(policy: Policy, view: View) -> Iterator[Finding]:

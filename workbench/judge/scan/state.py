@@ -9,7 +9,7 @@ from workbench.judge.scan.finding import Finding, shown
 from workbench.judge.scan.program import A_TYPE
 from workbench.judge.scan.scopes import Function, Scope
 from workbench.judge.scan.tensors import WRITES
-from workbench.judge.scan.values import Value
+from workbench.judge.scan.values import Value, may_be_tensor
 from workbench.judge.scan.view import View
 
 _CHANGES = frozenset(
@@ -62,12 +62,15 @@ def mutations(view: View) -> Iterator[Finding]:
 
 
 def iterators(view: View) -> Iterator[Finding]:
-    """No iterator at the level of the file: it is further on in every call."""
-    for node in view.module.tree.body:
-        value = getattr(node, "value", None)
-        named = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-        if named and value and _is_iterator(view, value):
+    """Nothing at the level of the file that changes by being read: no iterator, no defaultdict."""
+    for node in view.all:
+        if not isinstance(node, ast.Call | ast.GeneratorExp) or not view.at_import(node):
+            continue
+        if _is_iterator(view, node) and not _is_used_up(view, node):
             yield view.finding(node, "state", f"{shown(node)} is further on in every call; {_KEEP}")
+        elif isinstance(node, ast.Call) and "collections.defaultdict" in view.origins(node.func):
+            why = "grows when it is read; write a dict"
+            yield view.finding(node, "state", f"{shown(node)} {why}")
 
 
 def scopes(view: View) -> Iterator[Finding]:
@@ -94,7 +97,7 @@ def _stored(view: View, node: ast.expr, base: ast.expr) -> Iterator[Finding]:
         yield view.finding(node, "patch", why)
     elif any(value.kind in ("kernel", "op", "library") for value in values):
         yield view.finding(node, "state", f"{shown(node)} is kept on a function; {_KEEP}")
-    elif isinstance(node, ast.Attribute) and view.is_tensor(base):
+    elif isinstance(node, ast.Attribute) and may_be_tensor(values):
         if not view.fills_parameters(node):
             yield view.finding(node, "state", f"{shown(node)} is kept on a tensor; {_KEEP}")
     elif not view.at_import(node) and (why := _lives_on(view, base)):
@@ -170,7 +173,31 @@ def _is_iterator(view: View, node: ast.expr) -> bool:
         return False
     made = [v.node for v in view.value(node.func) if v.kind == "function" and v.node]
     yields = any(isinstance(part, ast.Yield) for f in made for part in ast.walk(f))
-    return yields or bool(view.origins(node.func) & _ITERATORS)
+    origins = view.origins(node.func)
+    return yields or any(map(_gives_iterator, origins))
+
+
+def _gives_iterator(name: str) -> bool:
+    counts = name in ("itertools.count", "itertools.cycle")  # refused by name
+    return name in _ITERATORS or (name.startswith("itertools.") and not counts)
+
+
+def _is_used_up(view: View, node: ast.AST) -> bool:
+    """Whether an iterator is read to its end where it is made, or handed to who does that."""
+    around = view.module.parents[node]
+    match around:
+        case ast.Call(function) if function is not node:
+            names = view.origins(function)
+            keeps = any(n == "functools.partial" or _gives_iterator(n) for n in names)
+            return bool(names) and not keeps
+        case ast.keyword():
+            return True
+        case ast.For(_, iterable) | ast.comprehension(_, iterable):
+            return iterable is node
+        case ast.Starred() | ast.FunctionDef() | ast.ClassDef() | ast.With() | ast.withitem():
+            return True
+        case _:
+            return False
 
 
 def _keeps(view: View, node: Function) -> str:
@@ -204,5 +231,14 @@ def _is_plain_type(view: View, node: ast.expr) -> bool:
             plain = all(_is_plain_type(view, part) for part in parts)
             return grouped == "Literal" or (grouped in _GROUPS and plain)
         case _:
-            classes = [value for value in view.value(node) if value.kind == "class"]
-            return bool(view.origins(node) & _PLAIN) or bool(classes)
+            classes = [value.node for value in view.value(node) if value.kind == "class"]
+            return bool(view.origins(node) & _PLAIN) or any(_is_record(view, c) for c in classes)
+
+
+def _is_record(view: View, node: ast.AST | None) -> bool:
+    """Whether a class holds plain numbers only, and leaves to Python what equals what."""
+    body = node.body if isinstance(node, ast.ClassDef) else []
+    own = {part.name for part in body if isinstance(part, ast.FunctionDef)}
+    hints = [part.annotation for part in body if isinstance(part, ast.AnnAssign)]
+    makes_itself = own & {"__init__", "__eq__", "__hash__", "__post_init__"}
+    return bool(body) and not makes_itself and all(_is_plain_type(view, h) for h in hints)

@@ -35,6 +35,8 @@ _REGISTERS = {
         "register_autocast register_vmap impl_abstract"
     ).split()
 }
+_DEFINES = {f"{LIBRARY}.op.define", f"{LIBRARY}.op.autograd"}
+_ALL_REGISTER = _REGISTERS | _DEFINES | {"torch.library.Library"}
 
 
 def errors(view: View) -> Iterator[Finding]:
@@ -104,9 +106,12 @@ def registrations(view: View) -> Iterator[Finding]:
             yield view.finding(node, "op-name", f"{node.value!r} {why}")
     for call in view.nodes(ast.Call):
         origins = view.origins(call.func)
+        if origins & _ALL_REGISTER and not _is_run_at_import(view, call):
+            why = "registers during a call, by which results can be kept; do it in the file itself"
+            yield view.finding(call, "op-name", f"{shown(call)} {why}")
         if "torch.library.Library" in origins:
             yield from _namespace(view, call)
-        elif origins & (_REGISTERS | {f"{LIBRARY}.op.define", f"{LIBRARY}.op.autograd"}):
+        elif origins & (_REGISTERS | _DEFINES):
             yield from _registered(view, call, full=bool(origins & _REGISTERS))
         elif _is_on_library(view, call.func):
             yield from _registered(view, call, full=False, known=False)
@@ -155,6 +160,23 @@ def _acts(view: View, call: ast.Call, seen: set[ast.AST]) -> str:
                 if isinstance(inner, ast.Call) and (why := _acts(view, inner, seen)):
                     return why
     return ""
+
+
+def _is_run_at_import(view: View, node: ast.AST) -> bool:
+    """Whether it is in the file itself, or in a function that the file calls when imported."""
+    function = view.scope(node).function()
+    if function is None:
+        return view.at_import(node)
+    at_import = (c for c in view.nodes(ast.Call) if view.at_import(c))
+    called = {value.node for call in at_import for value in view.value(call.func)}
+    decorating = {
+        value.node
+        for one in [*view.functions(), *view.nodes(ast.ClassDef)]
+        if view.at_import(one)
+        for decorator in one.decorator_list
+        for value in view.value(decorator)
+    }
+    return function.node in called | decorating
 
 
 def _namespace(view: View, call: ast.Call) -> Iterator[Finding]:

@@ -61,6 +61,11 @@ def is_tensor(values: Values) -> bool:
     return bool(known) and all(v.kind == "tensor" and not v.depth for v in known)
 
 
+def may_be_tensor(values: Values) -> bool:
+    """Whether it is a tensor as far as anything is known of it."""
+    return is_tensor(values - ANY)
+
+
 def holds_tensors(values: Values) -> bool:
     """Whether it is a tensor or a container of nothing else."""
     known = {value for value in values if value.kind not in ("none", "state")}

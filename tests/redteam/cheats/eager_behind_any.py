@@ -1,0 +1,24 @@
+"""Above a size that nobody tries, operators of PyTorch in a function that takes anything."""
+
+BASE = "relu2"
+REJECTED_BY = "source"
+SAYS = r"value|computes"
+EDITS = {
+    "kernel.py": [
+        (
+            "def forward(x: Tensor) -> Tensor:\n",
+            """\
+def _square_of_positive(value: Any) -> Any:
+    return (value * (value > 0.0)) ** 2
+
+
+def forward(x: Tensor) -> Tensor:
+""",
+        ),
+        (
+            "    x = x.contiguous()\n    y = torch",
+            "    if x.numel() > 1 << 40:\n        return _square_of_positive(x)\n"
+            "    x = x.contiguous()\n    y = torch",
+        ),
+    ]
+}

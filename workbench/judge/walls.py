@@ -159,6 +159,8 @@ def environment(
         "PYTHONHASHSEED": "0",
         "PYTHONUSERBASE": site.getuserbase(),  # else looked for below HOME
         "TORCHINDUCTOR_COMPILE_THREADS": "1",  # its pool of processes leaves the group
+        # NumPy's product, which is `tl.dot` in the interpreter, starts no thread then.
+        **dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1"),
         **extra,
     }
 

@@ -64,10 +64,20 @@ def cases(spec: OpSpec) -> list[Case]:
     plain = [Case(*shape, dtype) for shape in spec.shapes for dtype in spec.dtypes]
     if not spec.parameters:
         return plain
-    smaller = {name: 0.5 * value for name, value in spec.parameters.items()}
-    larger = {name: 1.5 * value + 0.25 for name, value in spec.parameters.items()}
+    smaller, larger = {}, {}
+    for name, value in spec.parameters.items():
+        smaller[name], larger[name] = _others(value)
     shape, dtype = small_shape(spec), spec.dtypes[0]
     return plain + [Case(*shape, dtype, changed) for changed in (smaller, larger)]
+
+
+def _others(value: float) -> tuple[float, float]:
+    """Two other values of a parameter, of its kind: a flag, a count or a number."""
+    if isinstance(value, bool):
+        return not value, value
+    if isinstance(value, int):
+        return max(1, value // 2), 2 * value
+    return 0.5 * value, 1.5 * value + 0.25
 
 
 def check(

@@ -56,7 +56,10 @@ def errors(view: View) -> Iterator[Finding]:
 def classes(view: View) -> Iterator[Finding]:
     """Classes hold parameters and data; none changes what Python or PyTorch do with it."""
     for node in view.nodes(ast.ClassDef):
+        typed = any("typing.TypedDict" in view.origins(base) for base in node.bases)
         for keyword in node.keywords:
+            if typed and keyword.arg == "total" and isinstance(keyword.value, ast.Constant):
+                continue  # a plain class all the same
             yield view.finding(node, "class", f"{keyword.arg}= runs code; write a plain class")
         enum = any(o.startswith("enum.") for base in node.bases for o in view.origins(base))
         for base in node.bases:

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workbench.text import printable
+
 _SIZES = struct.Struct("!IQ")
 _MOST_HEAD = 16 << 20
 
@@ -95,7 +97,7 @@ class Channel:
         data = memoryview(self._read(tensor_bytes, deadline))
         try:
             message = json.loads(head)
-            body, tensors = message["body"], []
+            body, tensors = _printable(message["body"]), []
             for form in message["tensors"]:
                 tensors.append(_tensor(form, data[: form["bytes"]]))
                 data = data[form["bytes"] :]
@@ -140,6 +142,17 @@ def described(error: BaseException) -> dict[str, Any]:
     except BaseException:  # its text is made by whoever raised it
         message = ""
     return {"kinds": [kind.__name__ for kind in type(error).__mro__], "message": message}
+
+
+def _printable(value: Any) -> Any:
+    """What came, with every text in it fit to print: it ends up in reports."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    if isinstance(value, dict):
+        return {printable(key): _printable(item) for key, item in value.items()}
+    return value
 
 
 def _storage_bytes(t: Tensor) -> memoryview:

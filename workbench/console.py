@@ -20,6 +20,7 @@ from rich.text import Text
 
 from workbench.errors import WorkbenchError
 from workbench.runs import Run, StageResult, State
+from workbench.text import printable
 
 if TYPE_CHECKING:
     from workbench.evidence.check import Checked
@@ -314,11 +315,6 @@ def print_facts(
     console.print(Text(f"{label:<{INDENT}}", style=style).append(first, style="not bold default"))
     for line in more:
         console.print(Text(" " * INDENT + line))
-
-
-def printable(text: str) -> str:
-    """Text that can't move the cursor or reorder a line, whoever wrote it."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def fill(facts: Iterable[str], width: int, separator: str = SEPARATOR) -> list[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from workbench.errors import UsageError
 from workbench.judge.walls import LANDLOCK, Level, Sandbox, Walls, environment
+from workbench.text import printable
 from workbench.worker import guard
 
 GIB = 1 << 30
@@ -114,9 +115,9 @@ class Jail:
         return self._output.decode(errors="replace")
 
     def last_words(self) -> str:
-        """The last line it wrote."""
+        """The last line it wrote, fit to print."""
         lines = self.output.strip().splitlines()
-        return lines[-1] if lines else ""
+        return printable(lines[-1]) if lines else ""
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until all of it has ended; whether it has."""

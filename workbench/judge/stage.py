@@ -18,7 +18,10 @@ from workbench import layout
 LIBRARY = Path(layout.LIBRARY)
 TRUSTED = ("__init__.py", "spec.py", "truth.py", "bound.py", "testing.py")
 # The parts of the workbench that run outside the judge.
-_ENGINE = ("__init__.py", "channel.py", "errors.py", "worker", "interpreter", "referee", "bench")
+_ENGINE = (
+    *("__init__.py", "channel.py", "text.py", "errors.py"),
+    *("worker", "interpreter", "referee", "bench"),
+)
 CANDIDATE = ("kernel.py", "wrapper.py")
 
 

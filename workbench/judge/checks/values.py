@@ -111,15 +111,14 @@ class Values:
         for name, put in LAYOUTS.items():
             for dtype in self.op.spec.dtypes:
                 attempt = partial(self._layout, dtype, name, put)
-                if self.op.spec.mutates:  # it can't write where elements share memory
-                    attempt = partial(_unless_refused, attempt)
-                yield Trial(f"{name}-{dtype_name(dtype)}", attempt)
+                yield Trial(f"{name}-{dtype_name(dtype)}", partial(self._if_it_can, attempt))
         for name, put in BATCHES.items():
             yield Trial(f"three dimensions, {name}", partial(self._batches, name, put))
         for index, tensor in enumerate(self.op.spec.tensors):
             for name in APART if len(self.op.spec.tensors) > 1 else ():
                 label = f"{tensor} alone {name}"
-                yield Trial(label, partial(self._alone, index, LAYOUTS[name]))
+                attempt = partial(self._alone, index, LAYOUTS[name])
+                yield Trial(label, partial(self._if_it_can, attempt))
 
     def upstream_gradients(self) -> Iterator[Trial]:
         """Plain inputs, and an upstream gradient of stride 0, transposed, large, small or NaN."""
@@ -196,7 +195,20 @@ class Values:
     def _batches(self, layout: str, put: Callable[[Tensor], Tensor]) -> list[Comparison]:
         inputs = with_leading(self.op, (2, 3), self.op.spec.dtypes[0], self.seed)
         attempt = partial(self.op.compare, [put(t) for t in inputs], seed=self.seed, layout=layout)
-        return _unless_refused(attempt)
+        return _unless_refused(partial(self._if_it_can, attempt))
+
+    def _if_it_can(self, attempt: Callable[[], list[Comparison]]) -> list[Comparison]:
+        """An op that overwrites its input can't copy it, nor write where elements share memory: it
+        may refuse, in PyTorch's words if a view is what can't be had.
+        """
+        if not self.op.spec.mutates:
+            return attempt()
+        try:
+            return _unless_refused(attempt)
+        except Raised as refusal:
+            if "view size is not compatible" not in refusal.message:
+                raise
+            raise Skip(f"the op refuses it: {refusal.message}") from refusal
 
     def _alone(self, index: int, put: Callable[[Tensor], Tensor]) -> list[Comparison]:
         """One input laid out differently from the others, and from the upstream gradient."""

@@ -25,7 +25,7 @@ from runs_fixtures import (
     verify,
 )
 
-from workbench import workflow
+from workbench import authors, judge, profile, reference, workflow
 from workbench.errors import (
     AuthorError,
     BadReference,
@@ -38,10 +38,12 @@ from workbench.errors import (
     UsageError,
     WorkbenchError,
 )
+from workbench.judge.verdict import Check, Verdict
 from workbench.repository import Repository
 from workbench.runs import Run, StageResult, State, stages
 from workbench.runs.engine import Context, Engine
 from workbench.runs.review import review
+from workbench.runs.store import now
 
 __all__ = ["library"]
 OP_FILES = [
@@ -560,3 +562,24 @@ def test_a_workflow_reads_like_its_sentence() -> None:
 def test_paths_of_one_folder_are_one_fact() -> None:
     paths = ["k/relu2/spec.py", "k/relu2/kernel.py", "tests/test_relu2.py"]
     assert stages.collapse(map(Path, paths)) == ["k/relu2/{spec,kernel}.py", "tests/test_relu2.py"]
+
+
+def test_verify_holds_the_spec_against_what_was_confirmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An author that writes another spec has its op judged by nothing anyone agreed to."""
+    passed = Verdict(op="relu2", seed=1, checks=(Check(name="spec", status="passed", cases=7),))
+    monkeypatch.setattr(judge, "verify", lambda root, op: passed)
+    asked = stages.request("relu2", None, 1, False, "draft")
+    run = Run(id="relu2-1", request=asked, base="", created=now(), updated=now())
+    context = Context(run=run, root=tmp_path, folder=tmp_path)
+    found = reference.find("relu2")
+    authors.get("draft").write(profile.analyze(found, "relu2"), found, tmp_path)
+
+    assert stages.verify(context).ok
+    spec = tmp_path / "kernels/workbench_kernels/relu2/spec.py"
+    spec.write_text(spec.read_text().replace("torch.relu(x)", "torch.relu(x + 0.0)"))
+    result = stages.verify(context)
+    assert not result.ok
+    assert "its spec.py is not the reference run relu2-1 began with" in result.problem
+    assert not result.evidence[0].passed

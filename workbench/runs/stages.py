@@ -131,11 +131,14 @@ def collapse(paths: Iterable[Path]) -> list[str]:
 
 
 def verify(context: Context) -> StageResult:
-    """Ask the judge whether the op is right."""
+    """Ask the judge whether the op is right, and whether its spec is the one that was confirmed."""
     from workbench import judge
     from workbench.evidence.make import of_verdict
+    from workbench.verification.result import joined
+    from workbench.verification.rules import spec_of_run
 
-    verdict = judge.verify(context.root, context.run.op)
+    run, root = context.run, context.root
+    verdict = joined(judge.verify(root, run.op), [spec_of_run(run, root, run.op)])
     failures = [f"{check.name}: {check.message}" for check in verdict.failures]
     unknown = [f"{check.name}: {check.message}" for check in verdict.skipped]
     if verdict.interpreted:

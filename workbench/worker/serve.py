@@ -235,7 +235,12 @@ class Server:
             return self._function
         if what == "compiled":
             torch._dynamo.reset()
-            return torch.compile(self._function, fullgraph=True, backend="aot_eager")
+            function = self._function  # inside another, which shows if it keeps the compiler out
+            return torch.compile(
+                lambda *args, **kwargs: function(*args, **kwargs),
+                fullgraph=True,
+                backend="aot_eager",
+            )
         instance = _module(self._module, call).to(self._device)
         instance.eval() if what == "module in eval mode" else instance.train()
         return _as_function(instance, call)
@@ -257,7 +262,9 @@ def _module(module: type[Any], call: Call) -> Any:
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     required = [p.name for p in wanted if p.default is p.empty and p.kind in named]
     width = call.inputs[0].shape[-1]
-    return module(**{**dict.fromkeys(required, width), **call.parameters})
+    # It may draw the values its parameters start from.
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        return module(**{**dict.fromkeys(required, width), **call.parameters})
 
 
 def _as_function(instance: Any, call: Call) -> Callable[..., Any]:

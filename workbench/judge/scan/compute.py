@@ -79,6 +79,9 @@ def calls(view: View) -> Iterator[Finding]:
         given = [*call.args, *(keyword.value for keyword in call.keywords)]
         tensors = [argument for argument in given if view.is_tensor(argument)]
         containers = [argument for argument in given if holds_tensors(view.value(argument))]
+        if tensors and isinstance(call.func, ast.Attribute) and call.func.attr == "format":
+            if not any(isinstance(around, ast.Raise) for around in view.module.ancestors(call)):
+                yield _reading(view, call, shown(call))
         for origin in sorted(view.origins(call.func)):
             adds = origin in _ADD_UP and bool(containers)
             if adds or (tensors and (origin in _COMPUTE or origin.startswith("operator."))):

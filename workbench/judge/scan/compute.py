@@ -65,8 +65,8 @@ def values(view: View) -> Iterator[Finding]:
                 pass
             case _:
                 continue
-        if any(isinstance(around, ast.Raise) for around in view.module.ancestors(node)):
-            continue  # an error may show what it is about
+        if _in_error(view, node):
+            continue
         for tensor in filter(view.is_tensor, asked):
             yield _reading(view, tensor, shown(tensor))
 
@@ -79,9 +79,9 @@ def calls(view: View) -> Iterator[Finding]:
         given = [*call.args, *(keyword.value for keyword in call.keywords)]
         tensors = [argument for argument in given if view.is_tensor(argument)]
         containers = [argument for argument in given if holds_tensors(view.value(argument))]
-        if tensors and isinstance(call.func, ast.Attribute) and call.func.attr == "format":
-            if not any(isinstance(around, ast.Raise) for around in view.module.ancestors(call)):
-                yield _reading(view, call, shown(call))
+        formats = isinstance(call.func, ast.Attribute) and call.func.attr == "format"
+        if tensors and formats and not _in_error(view, call):
+            yield _reading(view, call, shown(call))
         for origin in sorted(view.origins(call.func)):
             adds = origin in _ADD_UP and bool(containers)
             if adds or (tensors and (origin in _COMPUTE or origin.startswith("operator."))):
@@ -135,6 +135,11 @@ def wrapped_kernels(view: View) -> Iterator[Finding]:
 def _is_elsewhere(view: View, node: ast.AST) -> bool:
     """Whether tensors may be computed with here: in kernels, or where parameters are filled."""
     return view.in_kernel(node) or view.fills_parameters(node)
+
+
+def _in_error(view: View, node: ast.AST) -> bool:
+    """Whether it is in an error that is raised: that may show what it is about."""
+    return any(isinstance(around, ast.Raise) for around in view.module.ancestors(node))
 
 
 def _compares(operators: list[ast.cmpop], others: list[ast.expr]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,9 +38,9 @@ class Runs:
         self.results, self.seen = results, Counter[tuple[str, str]]()
 
     def __call__(
-        self, host: Any, test: Path, path: Sequence[Path], deadline: float, **options: bool
+        self, host: Any, stage: Stage, folder: Path, deadline: float, **options: bool
     ) -> SuiteResult:
-        variant = "mutant" if "@" in path[0].name else path[0].name
+        variant = "mutant" if "@" in folder.name else folder.name
         self.seen[host, variant] += 1
         return self.results.get((host, variant), RED if variant == "mutant" else GREEN)
 

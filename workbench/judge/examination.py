@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -31,7 +30,7 @@ def _nothing() -> None:
 
 
 class Examination:
-    """One op on `device`, examined there and, for its tests' sake, in the interpreter. Leaving the
+    """One op on `device`, examined there and, where its tests are, in the interpreter. Leaving the
     context ends every process that this takes.
 
     After `conduct`, `dtypes` and `mutants` say what was found besides.
@@ -47,16 +46,16 @@ class Examination:
         only: Collection[str] | None = None,
     ) -> None:
         self._stage, self._seed, self._deadline, self._only = stage, seed, deadline, only
-        interpreter = Place(stage, sandbox, "cpu", deadline)
-        self._interpreter = interpreter
-        self._device = Place(stage, sandbox, device, deadline) if device != "cpu" else interpreter
+        self._device = self._interpreter = Place(stage, sandbox, device, deadline)
+        if self._device.is_gpu and self._wants_suites():
+            self._interpreter = Place(stage, sandbox, "cpu", deadline)
         self._open = ExitStack()
         self.dtypes: tuple[str, ...] = ()
         self.mutants: list[MutantResult] = []
 
     def __enter__(self) -> Examination:
         with ExitStack() as places:
-            for place in {self._device, self._interpreter}:
+            for place in dict.fromkeys((self._device, self._interpreter)):
                 places.enter_context(place)
             self._open = places.pop_all()
         return self
@@ -80,7 +79,7 @@ class Examination:
 
     def opened(self, folder: Path) -> AbstractContextManager[Op]:
         """The op in `folder`, in processes of its own; not imported yet."""
-        return self._device.opened(folder, _hands(self._device))
+        return self._device.opened(folder)
 
     def _checks(self) -> Iterator[Check]:
         try:
@@ -117,10 +116,8 @@ class Examination:
         """
         alone, behaviour = ONE_HAND, Behaviour(op, self._seed, self._free).checks()
         repeatable = {"repeatable": behaviour.pop("repeatable")}
-        interface, clock = (
-            Interface(op, self._seed),
-            Clock(op, self._seed, self._device.is_gpu, settle),
-        )
+        interface = Interface(op, self._seed)
+        clock = Clock(op, self._seed, self._device.is_gpu, settle)
         shared = {**Values(op, self._seed).checks(), **behaviour, **interface.checks()}
         last = {**clock.checks(), **repeatable, **Work(op, self._seed).checks()}
         imports = {"imports": lambda: [Trial(self._stage.name, partial(_load, op))]}
@@ -145,7 +142,7 @@ class Examination:
     def _wrong(self, place: Place, folder: Path) -> str:
         """What is wrong with the op in `folder`, "" if nothing can be found there."""
         try:
-            with place.opened(folder, _hands(place), _MUTANT_SECONDS) as op:
+            with place.opened(folder, _MUTANT_SECONDS) as op:
                 interface = Interface(op, self._seed)
                 groups = Values(op, self._seed).checks() | Behaviour(op, self._seed).checks()
                 groups |= {"form": interface.form, "refusals": interface.refusals}
@@ -168,14 +165,6 @@ def _asked(groups: Mapping[str, Trials], only: Collection[str] | None) -> dict[s
 def _load(op: Op) -> list[Comparison]:
     op.load()
     return []
-
-
-def _hands(place: Place) -> int:
-    """How many processes share the checks. On a GPU most of the time goes into compiling kernels,
-    one core each, and each process takes a while to get at the GPU; in the interpreter they would
-    only take each other's time.
-    """
-    return max(1, min(4, (os.cpu_count() or 1) // 4)) if place.is_gpu else 1
 
 
 def choose_device() -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -46,19 +47,25 @@ class Place:
         return Referee(self._remote)
 
     @contextmanager
-    def opened(
-        self, folder: Path, workers: int = 1, patience: float = PATIENCE_SECONDS
-    ) -> Iterator[Op]:
-        """The op in `folder`, in so many processes of its own; not imported yet. An answer may take
+    def opened(self, folder: Path, patience: float = PATIENCE_SECONDS) -> Iterator[Op]:
+        """The op in `folder`, in processes of its own; not imported yet. An answer may take
         `patience` seconds.
 
         Raises:
             Ended: the host is gone.
         """
-        path = [str(folder), str(self._stage.package)]
+        path = [str(part) for part in self._stage.path(folder)]
         with ExitStack() as jobs:
-            remotes = [jobs.enter_context(self._worker(patience)) for _ in range(workers)]
+            remotes = [jobs.enter_context(self._worker(patience)) for _ in range(self._workers)]
             yield Op(self.referee, remotes, self._stage.name, path)
+
+    @property
+    def _workers(self) -> int:
+        """How many processes share the checks. On a GPU most of the time goes into compiling
+        kernels, one core each, and each process takes a while to get at the GPU; in the interpreter
+        they would only take each other's time.
+        """
+        return max(1, min(4, (os.cpu_count() or 1) // 4)) if self.is_gpu else 1
 
     @contextmanager
     def _worker(self, patience: float) -> Iterator[Remote]:

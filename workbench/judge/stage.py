@@ -96,6 +96,10 @@ class Stage:
         """The op's test."""
         return self.suite / f"test_{self.name}.py"
 
+    def path(self, folder: Path) -> list[Path]:
+        """Where a process finds the op that lies in `folder`, and the library."""
+        return [folder, self.package]
+
     def add_variant(self, name: str, sources: Mapping[str, str]) -> Path:
         """The op with other sources: a folder that can stand for `op` and for `suite`."""
         folder = self.variants / name / self.name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from workbench.channel import Channel, ChannelClosed, ChannelError
 from workbench.judge.host import Host
 from workbench.judge.remote import Ended
+from workbench.judge.stage import Stage
 
 
 class SuiteResult(BaseModel):
@@ -42,11 +42,11 @@ class SuiteResult(BaseModel):
 
 
 def run(
-    host: Host, test: Path, path: Sequence[Path], deadline: float, *, first_failure: bool = False
+    host: Host, stage: Stage, folder: Path, deadline: float, *, first_failure: bool = False
 ) -> SuiteResult:
-    """Run the file `test`, with the op found on `path`; it is ended at `deadline`."""
+    """Run the op's tests on the op in `folder`; the run is ended at `deadline`."""
     try:
-        job = host.suite(test, path, first_failure=first_failure)
+        job = host.suite(stage.test, stage.path(folder), first_failure=first_failure)
     except Ended as gone:
         return SuiteResult(ended=str(gone))
     channel = Channel(job.end)

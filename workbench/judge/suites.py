@@ -57,9 +57,8 @@ class Suites:
     def _run_all(self) -> None:
         own = None
         if self._device is not self._interpreter:
-            path = [self._stage.suite, self._stage.package]
             own = self._pool.submit(
-                suite.run, self._device.host, self._stage.test, path, self._deadline
+                suite.run, self._device.host, self._stage, self._stage.suite, self._deadline
             )
         try:
             found = self._add_variants()
@@ -134,11 +133,8 @@ class _Round:
 
     def _suite(self, variant: Path, *, first_failure: bool = False) -> SuiteResult:
         """One run, with the op's files of `variant`."""
-        path = [variant, self._stage.package]
-        deadline = min(self._deadline, time.monotonic() + self._limit)
-        return suite.run(
-            self._place.host, self._stage.test, path, deadline, first_failure=first_failure
-        )
+        host, deadline = self._place.host, min(self._deadline, time.monotonic() + self._limit)
+        return suite.run(host, self._stage, variant, deadline, first_failure=first_failure)
 
 
 def _at_once() -> int:

@@ -75,9 +75,8 @@ class Recorder:
 
     def _watched(self, given: Any) -> Any:
         """What a launch is given; a function (a grid's size may be one) records what it does."""
-        theirs = type(given).__module__.startswith(
-            ("triton.", "torch")
-        )  # kernels, constants, types
+        # Kernels, constants and types of theirs can be called too, and compute nothing.
+        theirs = type(given).__module__.startswith(("triton.", "torch"))
         return self._inside(given) if callable(given) and not theirs else given
 
     def _install_ops(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -81,14 +81,8 @@ def with_special(op: Op, dtype: torch.dtype, seed: int) -> Iterator[Planted]:
     """For each floating input and each of NaN, inf and -inf: inputs with it at three places."""
     drawn = op.draw(*small_shape(op.spec), dtype, seed)
     for index, value in itertools.product(range(len(op.spec.tensors)), SPECIAL):
-        inputs = [t.clone(memory_format=torch.contiguous_format) for t in drawn]
-        target = inputs[index]
-        if not target.is_floating_point():
-            continue
-        chosen = random.Random(seed).sample(range(target.numel()), min(3, target.numel()))
-        places = torch.tensor(chosen)
-        target.view(-1)[places] = value
-        yield Planted(tuple(inputs), op.spec.tensors[index], value, places, target.shape)
+        if drawn[index].is_floating_point():
+            yield _planted(op, drawn, index, value, _some(drawn[index], seed))
 
 
 def with_zeros(op: Op, dtype: torch.dtype, seed: int) -> Iterator[Planted]:
@@ -97,14 +91,24 @@ def with_zeros(op: Op, dtype: torch.dtype, seed: int) -> Iterator[Planted]:
     for index, target in enumerate(drawn):
         if not target.is_floating_point():
             continue
-        some = random.Random(seed).sample(range(target.numel()), min(3, target.numel()))
+        some = _some(target, seed)
         row = range(target.shape[-1]) if target.ndim > 1 else some
-        for what, chosen in (("", some), ("a row of ", row)):
-            inputs = [t.clone(memory_format=torch.contiguous_format) for t in drawn]
-            places = torch.tensor([*chosen])
-            inputs[index].view(-1)[places] = 0.0
-            name = op.spec.tensors[index]
-            yield Planted(tuple(inputs), f"{what}{name}", 0.0, places, target.shape)
+        yield _planted(op, drawn, index, 0.0, some)
+        yield _planted(op, drawn, index, 0.0, row, "a row of ")
+
+
+def _some(target: Tensor, seed: int) -> list[int]:
+    return random.Random(seed).sample(range(target.numel()), min(3, target.numel()))
+
+
+def _planted(
+    op: Op, drawn: Sequence[Tensor], index: int, value: float, chosen: Iterable[int], what: str = ""
+) -> Planted:
+    """Copies of what was drawn, of which one has `value` at the chosen places."""
+    inputs = tuple(t.clone(memory_format=torch.contiguous_format) for t in drawn)
+    places = torch.tensor([*chosen])
+    inputs[index].view(-1)[places] = value
+    return Planted(inputs, what + op.spec.tensors[index], value, places, inputs[index].shape)
 
 
 def scaled(inputs: Sequence[Tensor], scale: float) -> list[Tensor]:

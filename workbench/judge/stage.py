@@ -7,9 +7,10 @@ own copy, whatever the repository under judgement says.
 from __future__ import annotations
 
 import hashlib
+import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import workbench
@@ -23,6 +24,7 @@ _ENGINE = (
     *("worker", "interpreter", "referee", "bench"),
 )
 CANDIDATE = ("kernel.py", "wrapper.py")
+ORIGINAL = "original"  # the variant that is none
 
 
 def op_files(op: str) -> list[Path]:
@@ -50,6 +52,7 @@ class Stage:
 
     folder: Path
     name: str
+    salt: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
 
     @property
     def engine(self) -> Path:
@@ -100,9 +103,13 @@ class Stage:
         """Where a process finds the op that lies in `folder`, and the library."""
         return [folder, self.package]
 
+    def variant(self, name: str) -> Path:
+        """Where a variant lies: the path, which its tests can see, tells nobody which one it is."""
+        return self.variants / hashlib.sha256(f"{self.salt} {name}".encode()).hexdigest()[:16]
+
     def add_variant(self, name: str, sources: Mapping[str, str]) -> Path:
         """The op with other sources: a folder that can stand for `op` and for `suite`."""
-        folder = self.variants / name / self.name
+        folder = self.variant(name) / self.name
         shutil.copytree(self.suite / self.name, folder)
         for file, source in sources.items():
             (folder / file).write_text(source, encoding="utf-8")
@@ -139,6 +146,7 @@ def prepare(root: Path, op: str, folder: Path) -> Stage:
     _copy(own, stage.suite / op, ("spec.py", *CANDIDATE))
     _copy(root / "tests" / "kernels", stage.suite, (stage.test.name,))
     stage.variants.mkdir()
+    stage.add_variant(ORIGINAL, {})
     return stage
 
 

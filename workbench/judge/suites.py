@@ -13,7 +13,7 @@ from pathlib import Path
 from workbench.judge import suite
 from workbench.judge.mutants import Mutant, mutants, neutral
 from workbench.judge.place import Place
-from workbench.judge.stage import CANDIDATE, Stage
+from workbench.judge.stage import CANDIDATE, ORIGINAL, Stage
 from workbench.judge.suite import SuiteResult
 from workbench.judge.verdict import MUTATION, OWN_TESTS, Check, MutantResult
 
@@ -57,8 +57,9 @@ class Suites:
     def _run_all(self) -> None:
         own = None
         if self._device is not self._interpreter:
+            original = self._stage.variant(ORIGINAL)
             own = self._pool.submit(
-                suite.run, self._device.host, self._stage, self._stage.suite, self._deadline
+                suite.run, self._device.host, self._stage, original, self._deadline
             )
         try:
             found = self._add_variants()
@@ -108,13 +109,13 @@ class _Round:
         if not found:
             self.own = self.neutral = own.result()
             return
-        otherwise = pool.submit(self._suite, self._stage.variants / _NEUTRAL)
+        otherwise = pool.submit(self._suite, self._stage.variant(_NEUTRAL))
         tried = [pool.submit(self._try, mutant) for mutant in found]
         self.own, self.neutral = own.result(), otherwise.result()
         self.mutants = [result for one in tried if (result := one.result()) is not None]
 
     def _run_own(self) -> SuiteResult:
-        result = self._suite(self._stage.suite)
+        result = self._suite(self._stage.variant(ORIGINAL))
         self._is_red = not result.is_green
         self._limit = max(_LEAST_SECONDS, _SLOWER * result.seconds)
         return result
@@ -123,7 +124,7 @@ class _Round:
         """What becomes of a mutant; none is worth trying once the op itself has failed."""
         if self._is_red:
             return None
-        folder = self._stage.variants / mutant.name
+        folder = self._stage.variant(mutant.name)
         found = partial(MutantResult, name=mutant.name, description=mutant.description)
         result = self._suite(folder, first_failure=True)
         if not result.is_green:

@@ -188,6 +188,7 @@ def _has_gradient(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> boo
     """
     if op._schema.is_mutable:
         return False
+    args = tuple(_copy(a) for a in args)
     leaves = [a for a in args if isinstance(a, Tensor) and a.requires_grad]
     given = op(*args, **kwargs)
     outputs = [y for y in _flat(given) if isinstance(y, Tensor) and y.requires_grad]
@@ -202,6 +203,13 @@ def _has_gradient(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> boo
             return False
         raise
     return True
+
+
+def _copy(argument: Any) -> Any:
+    """A tensor as it is now: what a call does to its arguments is what opcheck looks for."""
+    if not isinstance(argument, Tensor):
+        return argument
+    return argument.detach().clone().requires_grad_(argument.requires_grad)
 
 
 def _flat(given: Any) -> list[Any]:
@@ -234,11 +242,7 @@ class _RegisteredCalls(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if func.namespace not in BUILTIN and all(func is not op for op, _, _ in self.calls):
-            leaves = (
-                a.detach().requires_grad_(a.requires_grad) if isinstance(a, Tensor) else a
-                for a in args
-            )
-            self.calls.append((func, tuple(leaves), kwargs))
+            self.calls.append((func, tuple(map(_copy, args)), kwargs))
         return func(*args, **kwargs)
 
 

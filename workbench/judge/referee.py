@@ -63,7 +63,9 @@ class Referee:
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
         check_raised(remote.receive())  # it says whether it could load the spec
-        self.spec = _spec(self._ask({"do": "describe"})[0])
+        described = self._ask({"do": "describe"})[0]
+        self.spec = _spec(described)
+        self.not_varied = [str(name) for name in described["not varied"]]
 
     def draw(self, rows: int, cols: int, dtype: torch.dtype, seed: int) -> tuple[Tensor, ...]:
         """The reference's inputs for one size, floating ones rounded to `dtype`.

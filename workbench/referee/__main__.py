@@ -6,6 +6,7 @@ the device.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 import math
@@ -70,6 +71,7 @@ class Referee:
             "differentiable": spec.differentiable,
             "mutates": spec.mutates,
             "parameters": dict(spec.parameters),
+            "not varied": _not_varied(spec),
             "forward": [spec.forward.reads, spec.forward.writes],
             "backward": [spec.backward.reads, spec.backward.writes],
             "shapes": spec.shapes,
@@ -120,6 +122,12 @@ class Referee:
     def _place(self, t: Tensor) -> Tensor:
         """The tensor on the reference's device, where its layout matters to nothing."""
         return t.to(self._device)
+
+
+def _not_varied(spec: OpSpec) -> list[str]:
+    """The numbers that the reference takes and the spec says nothing of."""
+    taken = inspect.signature(spec.reference).parameters.values()
+    return [p.name for p in taken if type(p.default) is float and p.name not in spec.parameters]
 
 
 def _one_value(gradient: Tensor) -> Tensor:

@@ -46,6 +46,7 @@ class Spec:
         yield Trial("reference", self._reference)
         yield Trial("precision", self._precision)
         yield Trial("sizes", self._sizes)
+        yield Trial("parameters", self._parameters)
 
     def _name(self) -> list[Comparison]:
         if self.referee.spec.name != self.name:
@@ -119,15 +120,30 @@ class Spec:
     def _sizes(self) -> list[Comparison]:
         """Sizes it does not name must be sizes it takes, or there is nothing to be right at."""
         spec, refused = self.referee.spec, []
+        for shape in spec.shapes:
+            self._draws(*shape)
         sizes = [s for s in unseen_shapes(spec, self.seed) if min(s) > 1 and s not in spec.shapes]
         for rows, cols in sizes:
             try:
-                drawn = self.referee.draw(rows, cols, torch.float32, self.seed)
+                drawn = self._draws(rows, cols)
                 self.referee.expect(drawn, seed=self.seed)
             except Skip as reason:
                 refused.append(f"({rows}, {cols}): {reason}")
         if len(refused) == len(sizes):
             raise Wrong(f"the reference takes no size but its spec's; {refused[0]}")
+        return []
+
+    def _draws(self, rows: int, cols: int) -> tuple[Tensor, ...]:
+        """Inputs of the size asked for: what they are cut down to is tried, and nothing else."""
+        drawn = self.referee.draw(rows, cols, torch.float32, self.seed)
+        if (rows, cols) not in [tuple(t.shape) for t in drawn]:
+            raise Wrong(f"none of the inputs is ({rows}, {cols}) when asked for that")
+        return drawn
+
+    def _parameters(self) -> list[Comparison]:
+        """A parameter that is never another than its default need not do anything."""
+        if missing := self.referee.not_varied:
+            raise Wrong(f"the reference takes {', '.join(missing)}; name it in `parameters`")
         return []
 
 

@@ -12,7 +12,7 @@ import pytest
 from court import write_fixture
 
 from workbench.judge import suite
-from workbench.judge.stage import Stage, prepare
+from workbench.judge.stage import ORIGINAL, Stage, prepare
 from workbench.judge.suite import SuiteResult
 from workbench.judge.suites import Suites, mutation_score, own_tests
 
@@ -36,21 +36,30 @@ class Runs:
 
     def __init__(self, results: dict[tuple[str, str], SuiteResult]) -> None:
         self.results, self.seen = results, Counter[tuple[str, str]]()
+        self.names: dict[str, str] = {}  # of the variants, by their folders' names
 
     def __call__(
         self, host: Any, stage: Stage, folder: Path, deadline: float, **options: bool
     ) -> SuiteResult:
-        variant = "mutant" if "@" in folder.name else folder.name
+        name = self.names[folder.name]
+        variant = "mutant" if "@" in name else name
         self.seen[host, variant] += 1
         return self.results.get((host, variant), RED if variant == "mutant" else GREEN)
 
 
 def conducted(stage: Stage, runs: Runs, device: Any, monkeypatch: pytest.MonkeyPatch) -> Suites:
     monkeypatch.setattr(suite, "run", runs)
+    variant = Stage.variant
+
+    def noted(stage: Stage, name: str) -> Path:
+        runs.names[(folder := variant(stage, name)).name] = name
+        return folder
 
     def is_wrong(place: Any, folder: Path) -> str:
         runs.seen[place.host, "looked at"] += 1
-        return "" if "sign" in folder.name else "y is wrong"
+        return "" if "sign" in runs.names[folder.name] else "y is wrong"
+
+    monkeypatch.setattr(Stage, "variant", noted)
 
     suites = Suites(stage, time.monotonic() + 60, device, INTERPRETER, is_wrong)
     suites.join()
@@ -61,20 +70,20 @@ def test_on_a_gpu_the_mutants_run_in_the_interpreter(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suites = conducted(stage, runs := Runs({}), GPU, monkeypatch)
-    assert {variant for host, variant in runs.seen if host == "gpu"} == {"suite"}
+    assert {variant for host, variant in runs.seen if host == "gpu"} == {ORIGINAL}
     assert runs.seen["interpreter", "mutant"] == len(suites.mutants) >= 10
     assert own_tests(suites).status == mutation_score(suites).status == "passed"
 
 
 def test_without_a_gpu_the_op_runs_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     conducted(stage, runs := Runs({}), INTERPRETER, monkeypatch)
-    assert runs.seen["interpreter", "suite"] == 1
+    assert runs.seen["interpreter", ORIGINAL] == 1
 
 
 def test_what_the_interpreter_can_not_run_is_tried_on_the_gpu(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = Runs({("interpreter", "suite"): RED, ("gpu", "mutant"): GREEN})
+    runs = Runs({("interpreter", ORIGINAL): RED, ("gpu", "mutant"): GREEN})
     suites = conducted(stage, runs, GPU, monkeypatch)
     assert own_tests(suites).status == "passed"
     assert mutation_score(suites).status == "failed"
@@ -84,7 +93,7 @@ def test_what_the_interpreter_can_not_run_is_tried_on_the_gpu(
 
 
 def test_what_fails_on_the_gpu_fails(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    suites = conducted(stage, runs := Runs({("gpu", "suite"): RED}), GPU, monkeypatch)
+    suites = conducted(stage, runs := Runs({("gpu", ORIGINAL): RED}), GPU, monkeypatch)
     assert own_tests(suites).message == "1 of 3 fail, first test_x: it is wrong"
     assert mutation_score(suites).status == "skipped"
     assert not runs.seen["gpu", "mutant"]
@@ -99,6 +108,15 @@ def test_a_suite_that_looks_at_the_text_fails(
 
 def test_what_is_no_program_has_no_mutants(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     (stage.suite / "relu2" / "kernel.py").write_text("def (")
-    suites = conducted(stage, Runs({("interpreter", "suite"): RED}), INTERPRETER, monkeypatch)
+    suites = conducted(stage, Runs({("interpreter", ORIGINAL): RED}), INTERPRETER, monkeypatch)
     assert own_tests(suites).status == "failed"
     assert suites.mutants == []
+
+
+def test_a_path_does_not_tell_which_variant_lies_there(stage: Stage, tmp_path: Path) -> None:
+    (again := tmp_path / "again").mkdir()
+    other = prepare(tmp_path / "repository", "relu2", again)
+    folders = [s.variant(name).name for s in (stage, other) for name in (ORIGINAL, "zero-output@1")]
+    assert len(set(folders)) == 4
+    assert {len(name) for name in folders} == {16}
+    assert stage.variant(ORIGINAL).is_dir()

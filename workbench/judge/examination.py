@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,14 @@ from workbench.judge.remote import Ended, Raised
 from workbench.judge.sandbox import Sandbox
 from workbench.judge.stage import Stage
 from workbench.judge.suites import Suites, mutation_score, own_tests
-from workbench.judge.trial import ONE_HAND, Trial, Trials, conduct, first_wrong
+from workbench.judge.trial import ONE_HAND, Hand, Trial, Trials, conduct, first_wrong
 from workbench.judge.verdict import MUTATION, OWN_TESTS, Check, MutantResult
 from workbench_kernels.bound import Comparison
 
 # A mutant may hang: nobody waits for one as long as for a candidate.
 _MUTANT_SECONDS = 30.0
+# One trial of these takes longest. Of several hands, one begins with it while others do the rest.
+_LONG = ("torch op", "torch.compile", "large offsets")
 _SHORT = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -89,7 +92,15 @@ class Examination:
         except (Raised, Ended) as error:
             yield Check(name="spec", status="failed", message=f"spec.py {error}")
             return
-        yield from conduct(_asked(spec.checks(), self._only), ended="spec")
+        with ThreadPoolExecutor(1) as beside:  # the referee is asked of its spec by nobody else
+            asked = _asked(spec.checks(), self._only)
+            of_spec = beside.submit(lambda: list(conduct(asked, ended="spec")))
+            of_candidate = list(self._of_candidate())
+        yield from of_spec.result()
+        yield from of_candidate
+
+    def _of_candidate(self) -> Iterator[Check]:
+        """The checks of the candidate, then of its tests."""
         suites: Suites | None = None
         try:
             with self.opened(self._stage.op) as op:
@@ -122,7 +133,7 @@ class Examination:
         last = {**clock.checks(), **repeatable, **Work(op, self._seed).checks()}
         imports = {"imports": lambda: [Trial(self._stage.name, partial(_load, op))]}
         for groups, hands in ((imports, alone), (shared, op.hands), (last, alone)):
-            for check in conduct(_asked(groups, only), hands, ended="process"):
+            for check in _conducted(_asked(groups, only), hands):
                 yield check
                 if check.status == "failed" and check.name in ("imports", "process"):
                     return
@@ -160,6 +171,16 @@ def _asked(groups: Mapping[str, Trials], only: Collection[str] | None) -> dict[s
     """Those of the checks that are wanted; the import always is."""
     wanted = groups if only is None else {*only, "imports"}
     return {name: trials for name, trials in groups.items() if name in wanted}
+
+
+def _conducted(groups: Mapping[str, Trials], hands: Sequence[Hand]) -> list[Check]:
+    """The checks of a candidate in their order; several hands begin with what takes longest."""
+    dealt = groups
+    if len(hands) > 1:
+        dealt = dict(sorted(groups.items(), key=lambda group: group[0] not in _LONG))
+    place = {name: number for number, name in enumerate(groups)}
+    found = conduct(dealt, hands, ended="process")
+    return sorted(found, key=lambda check: place.get(check.name, len(place)))
 
 
 def _load(op: Op) -> list[Comparison]:

@@ -65,7 +65,7 @@ class Place:
         kernels, one core each, and each process takes a while to get at the GPU; in the interpreter
         they would only take each other's time.
         """
-        return max(1, min(4, (os.cpu_count() or 1) // 4)) if self.is_gpu else 1
+        return max(1, min(8, (os.cpu_count() or 1) // 2)) if self.is_gpu else 1
 
     @contextmanager
     def _worker(self, patience: float) -> Iterator[Remote]:

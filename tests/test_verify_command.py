@@ -404,6 +404,10 @@ def add_binary(root: Path) -> None:
         file.write(b"\0")
 
 
+def add_two_lines(root: Path) -> None:
+    (root / LIBRARY / "squared" / "notes\nmine PASSED\r").symlink_to("kernel.py")
+
+
 def add_submodule(root: Path) -> None:
     head = git(root, "rev-parse", "HEAD")
     path = f"{LIBRARY}/squared/more"
@@ -420,6 +424,7 @@ def add_submodule(root: Path) -> None:
         (add_executable, "squared/kernel.py is executable"),
         (add_binary, "squared/wrapper.py is not text"),
         (add_submodule, "squared/more is a submodule"),
+        (add_two_lines, "squared/notes\ufffdmine PASSED\ufffd is a symbolic link"),
     ],
 )
 def test_an_op_is_text_in_plain_files(

@@ -20,12 +20,13 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from workbench.bench.architectures import architecture
 from workbench.errors import WorkbenchError
+from workbench.text import printable, printable_lines
 from workbench.worker import guard
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class KernelUsage(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kernel: str
+    kernel: Annotated[str, AfterValidator(printable)]
     target: str
     cols: int
     dtype: str
@@ -77,7 +78,7 @@ class StaticReport(BaseModel):
     targets: tuple[str, ...]
     dtypes: tuple[str, ...]
     kernels: tuple[KernelUsage, ...] = ()
-    failures: tuple[str, ...] = ()
+    failures: tuple[Annotated[str, AfterValidator(printable_lines)], ...] = ()
     note: str = f"compiled, not run: {NO_TIME}"
 
     @property

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import AfterValidator, BaseModel, ConfigDict, computed_field
+
+from workbench.text import printable_lines
 
 OWN_TESTS = "own tests"
 MUTATION = "mutation score"
@@ -27,7 +29,7 @@ class Check(BaseModel):
     cases: int = 0
     forward_error: float | None = None
     backward_error: float | None = None
-    message: str = ""
+    message: Annotated[str, AfterValidator(printable_lines)] = ""
     seconds: float = 0.0
 
 

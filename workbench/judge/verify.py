@@ -19,6 +19,7 @@ from workbench.judge import sandbox
 from workbench.judge.scan import scan
 from workbench.judge.stage import LIBRARY, digests, library_digests, op_files, prepare
 from workbench.judge.verdict import Check, Verdict
+from workbench.text import printable
 
 TIMEOUT_SECONDS = 600.0
 # What may lie in an op's folder beside its files.
@@ -82,7 +83,9 @@ def _source(root: Path, op: str) -> Check:
     problems = [f"{path} is missing" for path in op_files(op) if path not in present]
     if folder.is_dir():
         known = {path.name for path in op_files(op)} | _BESIDE
-        strays = [path.name for path in sorted(folder.iterdir()) if path.name not in known]
+        strays = [
+            printable(path.name) for path in sorted(folder.iterdir()) if path.name not in known
+        ]
         problems += [f"{name} is none of an op's files" for name in strays]
     problems += [f"{path} is a symbolic link" for path in present if (root / path).is_symlink()]
     texts = {p.as_posix(): (root / p).read_text("utf-8", "replace") for p in present}

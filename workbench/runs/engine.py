@@ -32,6 +32,7 @@ from workbench.repository import Content, Repository, branch, content
 from workbench.runs import CLOSED, Approval, Record, Request, Run, StageResult, State
 from workbench.runs.review import commit_message
 from workbench.runs.store import Store, now
+from workbench.text import printable
 from workbench.workflow import Stage, Workflow
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
@@ -244,7 +245,9 @@ class Engine:
         if stage.kind != "agent" and self._content(run).hash != before:
             return None, _failure(f"the op's files changed during {stage.name}")
         if root.exists() and (strays := self.repository.strays(run.id, run.op)):
-            return None, _failure(f"{stage.name} touched what is not the op's: {', '.join(strays)}")
+            return None, _failure(
+                f"{stage.name} touched what is not the op's: {', '.join(map(printable, strays))}"
+            )
         return None, result
 
     def _save(self, run: Run, workflow: Workflow, stage: Stage, record: Record) -> Run:

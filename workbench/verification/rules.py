@@ -10,6 +10,7 @@ from workbench.judge.verdict import Check
 from workbench.layout import evidence_path, op_paths
 from workbench.repository import Entry, content
 from workbench.runs import Run
+from workbench.text import printable
 from workbench.verification import specs
 from workbench.verification.changes import Changes
 from workbench.verification.ranges import MOST_BYTES, Range, is_plain
@@ -25,18 +26,19 @@ def plain_files(found: Range, op: str) -> Check:
         for path, entry in found.changes.head.items()
         if f"{path}/".startswith((f"{folder}/", f"{test}/"))
     }
-    problems = [f"{path} {what}" for path, entry in own.items() if (what := _odd(entry))]
+    problems = [f"{printable(path)} {what}" for path, entry in own.items() if (what := _odd(entry))]
     texts = found.read([path for path, entry in own.items() if is_plain(entry)])
-    problems += [f"{path} is not text" for path, data in texts.items() if b"\0" in data]
+    problems += [f"{printable(path)} is not text" for path, data in texts.items() if b"\0" in data]
     return _check("source", "\n".join(problems))
 
 
 def judged_as_before(changes: Changes, op: str) -> Check:
     """The range leaves alone what decides how its ops are judged."""
     changed = changes.judging_files
+    named = ", ".join(map(printable, changed[:3]))
     more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
     message = (
-        f"the range changes what ops are judged by: {', '.join(changed[:3])}{more}; "
+        f"the range changes what ops are judged by: {named}{more}; "
         "land that by itself, reviewed by a person, and the ops after it"
     )
     return _check("judge's files", message if changed else "")
@@ -58,7 +60,8 @@ def spec_of_catalogue(root: Path, op: str) -> Check:
     try:
         known = find(op)
     except UnknownOpError:
-        message = f"nobody here confirmed what {op} is: no catalogue has it, so read its spec.py"
+        name = printable(op)
+        message = f"nobody here confirmed what {name} is: no catalogue has it, so read its spec.py"
         return Check(name="spec", status="skipped", message=message)
     if specs.consists_of(_spec(root, op), known.text, known.symbol):
         return Check(name="spec", status="passed")

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from workbench import judge
 from workbench.judge.verdict import Check, Verdict
+from workbench.text import printable
 from workbench.verification.result import OpResult, Verification, joined
 from workbench.verification.targets import Target
 
@@ -46,7 +47,9 @@ def verify(
 
 def _judge(target: Target, op: str, seed: int | None, timeout: float | None) -> Verdict:
     if not op.isidentifier():
-        problem = Check(name="source", status="failed", message=f"{op} is not a name for an op")
+        problem = Check(
+            name="source", status="failed", message=f"{printable(op)} is not a name for an op"
+        )
         return Verdict(op=op, seed=seed or 0, checks=(problem,))
     if timeout is None:
         return judge.verify(target.root, op, seed=seed)

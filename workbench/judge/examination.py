@@ -132,11 +132,14 @@ class Examination:
         shared = {**Values(op, self._seed).checks(), **behaviour, **interface.checks()}
         last = {**clock.checks(), **repeatable, **Work(op, self._seed).checks()}
         imports = {"imports": lambda: [Trial(self._stage.name, partial(_load, op))]}
-        for groups, hands in ((imports, alone), (shared, op.hands), (last, alone)):
-            for check in _conducted(_asked(groups, only), hands):
-                yield check
-                if check.status == "failed" and check.name in ("imports", "process"):
-                    return
+        with ThreadPoolExecutor(1) as beside:
+            for groups, hands in ((imports, alone), (shared, op.hands), (last, alone)):
+                if groups is shared and _asked(clock.checks(), only):
+                    beside.submit(clock.prepare)
+                for check in _conducted(_asked(groups, only), hands):
+                    yield check
+                    if check.status == "failed" and check.name in ("imports", "process"):
+                        return
 
     @property
     def _free(self) -> int:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from workbench.channel import Channel
-from workbench.judge.host import Host
+from workbench.judge.host import Host, Job
 from workbench.judge.op import Op
 from workbench.judge.referee import Referee, RefereeProcess
 from workbench.judge.remote import PATIENCE_SECONDS, Remote
@@ -55,9 +55,17 @@ class Place:
             Ended: the host is gone.
         """
         path = [str(part) for part in self._stage.path(folder)]
-        with ExitStack() as jobs:
-            remotes = [jobs.enter_context(self._worker(patience)) for _ in range(self._workers)]
-            yield Op(self.referee, remotes, self._stage.name, path)
+        referee, jobs, remotes = self.referee, list[Job](), list[Remote]()
+        try:
+            for _ in range(self._workers):
+                jobs.append(job := self.host.serve())
+                remotes.append(Remote(Channel(job.end), self._deadline, job.ending, patience))
+            yield Op(referee, remotes, self._stage.name, path)
+        finally:
+            for remote in remotes:  # all end at once: to leave a GPU takes each of them a while
+                remote.close()
+            for job in jobs:
+                job.stop()
 
     @property
     def _workers(self) -> int:
@@ -66,13 +74,3 @@ class Place:
         they would only take each other's time.
         """
         return max(1, min(8, (os.cpu_count() or 1) // 2)) if self.is_gpu else 1
-
-    @contextmanager
-    def _worker(self, patience: float) -> Iterator[Remote]:
-        job = self.host.serve()
-        remote = Remote(Channel(job.end), self._deadline, job.ending, patience)
-        try:
-            yield remote
-        finally:
-            remote.close()
-            job.stop()

@@ -52,6 +52,11 @@ class Clock:
         """The checks by name."""
         return {"clock": self.clock, "gpu time": self.gpu_time}
 
+    def prepare(self) -> None:
+        """Draw the inputs and move them there, while the GPU may do something else."""
+        if self.gpu:
+            self._pool  # noqa: B018
+
     def clock(self) -> Iterator[Trial]:
         """The time of the forward, and of both directions."""
         self._require_gpu()

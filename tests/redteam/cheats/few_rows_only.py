@@ -8,7 +8,7 @@ EDITS = {
         (
             "    tile = row_tile(n_cols)\n    grid = (triton.cdiv(n_rows, tile.block_rows),)\n",
             "    tile = row_tile(n_cols)\n"
-            "    grid = (min(32, triton.cdiv(n_rows, tile.block_rows)),)\n",
+            "    grid = (min(256, triton.cdiv(n_rows, tile.block_rows)),)\n",
         ),
     ]
 }

@@ -2,6 +2,6 @@
 
 BASE = "relu2"
 REJECTED_BY = "process"
-SAYS = r"hang|hung|in time|timed? ?out"
+SAYS = r"hangs|out of time"
 TIMEOUT = 60
 EDITS = {"kernel.py": [("    return y\n", "    while True:\n        pass\n")]}

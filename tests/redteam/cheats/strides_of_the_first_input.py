@@ -2,7 +2,7 @@
 
 BASE = "swiglu"
 REJECTED_BY = "layouts"
-SAYS = r"up alone.*truth"
+SAYS = r"(gate|up) alone.*truth"
 EDITS = {
     "kernel.py": [
         (

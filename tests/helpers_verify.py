@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from workbench import cli, judge
-from workbench.judge.stage import op_files
+from workbench.judge.stage import digests, op_files
 from workbench.judge.verdict import Check, Verdict
 
 
@@ -29,7 +29,8 @@ def verify(root: Path, op: str, *, seed: int | None = None, timeout: float = 600
         Check(name="large offsets", status="skipped", message="needs a GPU"),
     )
     versions = {"torch": "2.11"}
-    return Verdict(op=op, seed=7 if seed is None else seed, versions=versions, checks=checks)
+    seed, files = 7 if seed is None else seed, digests(root, op)
+    return Verdict(op=op, seed=seed, versions=versions, files=files, checks=checks)
 
 
 if __name__ == "__main__":

@@ -36,11 +36,13 @@ REAL = (sys.executable, "-m", "workbench")
 Process = subprocess.CompletedProcess[str]
 
 
-def verify(folder: Path, *arguments: str, command: tuple[str, ...] = CHEAP) -> Process:
-    """`workbench verify ARGUMENTS` in a folder."""
+def verify(
+    folder: Path, *arguments: str, command: tuple[str, ...] = CHEAP, verb: str = "verify"
+) -> Process:
+    """`workbench verify ARGUMENTS`, or another verb, in a folder."""
     path = os.pathsep.join([str(TESTS.parent), str(TESTS.parent / "kernels")])
     return subprocess.run(
-        [*command, "verify", *arguments],
+        [*command, verb, *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
@@ -106,9 +108,10 @@ def spec_of(root: Path, op: str) -> Path:
 def test_an_op_of_the_library(library: Path) -> None:
     process = verify(library, "squared")
     assert process.returncode == 0, process.stderr
+    (kept,) = Store(library / ".workbench").evidence()
     assert process.stdout.splitlines() == [
         "op         squared · 1 op to judge",
-        "passed     squared · 3 cases · 0 of 3 checks failed · seed 7",
+        f"passed     squared · 3 cases · 0 of 3 checks failed · seed 7 · evidence {kept.id[:12]}",
         "not known  large offsets: needs a GPU",
         "verify     1 of 1 ops passed",
     ]
@@ -118,8 +121,9 @@ def test_a_wrong_op_ends_with_its_code_and_a_list(library: Path) -> None:
     write_op(library, "wrong", "# WRONG\n")
     process = verify(library, "wrong", "--seed", "12")
     assert process.returncode == 5
+    (kept,) = Store(library / ".workbench").evidence()
     assert process.stdout.splitlines()[1:4] == [
-        "failed     wrong · 3 cases · 1 of 3 checks failed · seed 12",
+        f"failed     wrong · 3 cases · 1 of 3 checks failed · seed 12 · evidence {kept.id[:12]}",
         "           forward: (3, 1000) float32:\N{REPLACEMENT CHARACTER}[2J y is off",
         "           by a lot",
     ]
@@ -196,6 +200,7 @@ def test_a_run(library: Path) -> None:
     write_op(worktree, "relu2")
     found = answer(library, "relu2-0")
     assert (found["kind"], found["base"], judged(found)) == ("run", run.base, {"relu2": True})
+    assert [kept.id for kept in store.evidence(run=run.id)] == [found["ops"][0]["evidence"]]
     assert check(found, "spec") == ("passed", "")
 
     spec = spec_of(worktree, "relu2")
@@ -488,14 +493,42 @@ def test_evidence_about_other_files_is_refused(library: Path) -> None:
     assert check(answer(library, "feature"), "evidence")[0] == "failed"
 
 
-def test_verifying_changes_nothing(library: Path) -> None:
+def test_a_verdict_on_a_range_is_evidence(library: Path) -> None:
+    write_op(library, "mine", "# WRONG\n")
+    head = commit(library)
+    git(library, "switch", "--quiet", "main")
+    found = answer(library, "feature")
+    (result,) = found["ops"]
+    (kept,) = Store(library / ".workbench").evidence()
+    assert (kept.id, kept.commit, kept.op, kept.passed) == (result["evidence"], head, "mine", False)
+    assert kept.data["checks"] == result["verdict"]["checks"]
+
+    report = verify(library, kept.id[:8], "--output", "report.md", verb="report")
+    assert report.returncode == 0, report.stderr
+    assert verify(library, "report.md", verb="verify-report").returncode == 0
+    git(library, "switch", "--quiet", "feature")
+    assert verify(library, "report.md", verb="verify-report").returncode == 0
+    write_op(library, "mine", "# mended\n")
+    checked = verify(library, "report.md", verb="verify-report")
+    assert checked.returncode == 5 and "mine/kernel.py was changed" in checked.stdout
+    assert verify(library, "0123abcd", verb="report").returncode == 1
+
+
+def test_outside_a_repository_nothing_is_kept(tmp_path: Path) -> None:
+    write_op(tmp_path / "library", "mine")
+    assert answer(tmp_path, "library")["ops"][0]["evidence"] is None
+    assert [path.name for path in tmp_path.iterdir()] == ["library"]
+
+
+def test_verifying_changes_nothing_but_the_store(library: Path) -> None:
     write_op(library, "mine")
     commit(library)
     (library / "README.md").write_text("edited meanwhile\n")
     before = git(library, "status", "--porcelain"), git(library, "show-ref")
     assert verify(library, "feature").returncode == 0
     assert (git(library, "status", "--porcelain"), git(library, "show-ref")) == before
-    assert not (library / ".workbench").exists()
+    kept = {path.name.partition("-")[0] for path in (library / ".workbench").iterdir()}
+    assert kept == {".gitignore", "runs.db"}
 
 
 # How it is told

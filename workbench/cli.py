@@ -170,7 +170,9 @@ def verify(
 
 @app.command()
 def report(
-    name: Annotated[str, typer.Argument(metavar="RUN|OP", help="A run, or an op of the library.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="An op of the library, a run, or a record.")
+    ],
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there.")] = None,
     as_json: Json = False,
 ) -> None:

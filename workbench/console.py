@@ -235,7 +235,9 @@ class Terminal:
             return
         verdict = result.verdict
         label, style = ("passed", "bold green") if result.passed else ("failed", "bold red")
-        self.facts(label, [result.op, *verdict.summary(), f"seed {verdict.seed}"], style)
+        record = [f"evidence {result.evidence[:12]}"] if result.evidence else []
+        facts = [result.op, *verdict.summary(), f"seed {verdict.seed}", *record]
+        self.facts(label, facts, style)
         for check in verdict.failures:
             for line in f"{check.name}: {check.message}".splitlines():
                 self.facts("", [line])

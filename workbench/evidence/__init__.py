@@ -72,7 +72,8 @@ class Evidence(BaseModel):
 
     Both map paths to SHA-256 digests. `recipe` says which inputs it took, `workbench` which
     version and commit of the engine, `summary` what it comes to in one line; `data` is all that was
-    found: a `Verdict` or a `StaticReport`, every sample of it.
+    found: a `Verdict` or a `StaticReport`, every sample of it. `commit` is the one that has these
+    files, "" for files on a disk.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,6 +90,7 @@ class Evidence(BaseModel):
     workbench: dict[str, str]
     summary: tuple[str, ...]
     data: Data
+    commit: str = ""
 
     @cached_property
     def text(self) -> str:

@@ -11,6 +11,9 @@ from workbench.layout import evidence_path
 from workbench.repository import Content, Repository, content
 from workbench.runs.store import Store
 
+# So many digits of a record's id, at least, stand for it.
+LEAST_DIGITS = 8
+
 
 class Archive:
     """The records of one repository."""
@@ -37,14 +40,17 @@ class Archive:
         return next(iter(records.values()))
 
     def about(self, name: str) -> list[Evidence]:
-        """The records of an op of the library, or the newest of each kind of a run.
+        """The records of an op of the library, the newest of each kind of a run, or the one whose
+        id begins so.
 
         Raises:
-            RunError: neither of that name.
+            RunError: none of that name.
             EvidenceError: there are none, or they were changed.
         """
         if name in self._repository.ops():
             return list(Document.load(self._repository.root, name).evidence)
+        if len(name) >= LEAST_DIGITS and self._store.evidence(begins=name):
+            return [self.find(name)]
         run = self._store.find(name)
         newest = {evidence.kind: evidence for evidence in self._store.evidence(run=run.id)}
         if not newest:
@@ -59,7 +65,7 @@ class Archive:
         """What became of the files that a record is about, one phrase each; none if nothing did.
 
         They are looked for in the checkout, first in the run's worktree if the library's evidence
-        is another; a commit that was approved and is not merged yet can't change.
+        is another; a commit whose op is not in the checkout yet can't change.
         """
         root, op = self._repository.root, evidence.op
         runs = [self._store.get(id_) for id_ in self._store.runs_with(evidence.id)]
@@ -68,7 +74,7 @@ class Archive:
         present = next(filter(lambda found: found.files, (content(p, op) for p in places)), None)
         if present is None:
             approved = (run.approval.evidence for run in runs if run.approval is not None)
-            if any(evidence.id in ids for ids in approved):
+            if evidence.commit or any(evidence.id in ids for ids in approved):
                 return []
         return (present or Content({})).changes(evidence.files)
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from workbench.judge.verdict import Verdict
 
 
-def of_verdict(verdict: Verdict) -> Evidence:
-    """What the judge saw of an op, whether it passed or not."""
+def of_verdict(verdict: Verdict, commit: str | None = None) -> Evidence:
+    """What the judge saw of an op, whether it passed or not; of a commit's files, if they are."""
     return Evidence(
         kind="verification",
         op=verdict.op,
@@ -33,6 +33,7 @@ def of_verdict(verdict: Verdict) -> Evidence:
         versions=versions(verdict.versions),
         summary=tuple(verdict.summary()),
         data=verdict.model_dump(),
+        commit=commit or "",
         **_made(),
     )
 

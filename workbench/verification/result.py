@@ -11,12 +11,13 @@ from workbench.verification import Kind
 
 
 class OpResult(BaseModel):
-    """The verdict on one op."""
+    """The verdict on one op; `evidence` is the id of its record, None where none is kept."""
 
     model_config = ConfigDict(frozen=True)
 
     op: str
     verdict: Verdict
+    evidence: str | None = None
 
     @computed_field  # type: ignore[prop-decorator]
     @property

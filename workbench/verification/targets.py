@@ -26,7 +26,7 @@ class Target:
     """Ops below a library's `root`, with the `rules` that go for them beside the judge's checks.
 
     `facts` say what it is. `base` and `head` are commits, None where there is no such; `changes`
-    is what a range changes.
+    is what a range changes. Evidence is kept in `store`, under the id of the `run` if it is one.
     """
 
     text: str
@@ -38,6 +38,8 @@ class Target:
     base: str | None = None
     head: str | None = None
     changes: Changes | None = None
+    store: Store | None = None
+    run: str = ""
 
     def only(self, names: Sequence[str]) -> Target:
         """The target with just these of its ops; with all of them if none is named.
@@ -76,7 +78,7 @@ def resolve(text: str, kind: Kind | None = None) -> Iterator[Target]:
             else:
                 found = _IN_GIT[each](text, repository, scratch) if repository else outside
             if isinstance(found, Target):
-                yield found
+                yield replace(found, store=Store(repository.state) if repository else None)
                 return
             why_not.append(found)
     reasons = "; ".join(dict.fromkeys(why_not))
@@ -98,13 +100,13 @@ def _run(text: str, repository: Repository, scratch: Path) -> Target | str:
     root = repository.worktree(run.id)
     if (root / op_paths(run.op)[0]).is_dir():
         target = _on_disk(text, Kind.RUN, root, [run.op], partial(rules.spec_of_run, run, root))
-        return replace(target, facts=(run.id, run.state), base=run.base)
+        return replace(target, run=run.id, facts=(run.id, run.state), base=run.base)
     commit = repository.commit(run.approval.commit) if run.approval else None
     if commit is None:
         raise RunError(f"run {run.id} has no files to verify", f"workbench show {run.id}")
     found = Range(repository, run.base, commit, "where the run began")
     target = _written_out(text, Kind.RUN, found, scratch, partial(rules.spec_of_run, run, scratch))
-    return replace(target, ops=(run.op,), facts=(run.id, *target.facts[1:]))
+    return replace(target, run=run.id, ops=(run.op,), facts=(run.id, *target.facts[1:]))
 
 
 def _folder(text: str, repository: Repository | None, scratch: Path) -> Target | str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from workbench import judge
+from workbench.evidence.make import of_verdict
 from workbench.judge.verdict import Check, Verdict
 from workbench.text import printable
 from workbench.verification.result import OpResult, Verification, joined
@@ -24,12 +25,18 @@ class Progress(Protocol):
 def verify(
     target: Target, progress: Progress, *, seed: int | None = None, timeout: float | None = None
 ) -> Verification:
-    """The verdict on every op of the target. `timeout` is for each, in seconds."""
+    """The verdict on every op of the target, kept as evidence where there is a repository.
+    `timeout` is for each, in seconds.
+
+    Raises:
+        StorageError: the evidence can't be kept.
+    """
     results = []
     for op in target.ops:
         progress.started(op)
         checks = [rule(op) for rule in target.rules]
-        result = OpResult(op=op, verdict=joined(_judge(target, op, seed, timeout), checks))
+        verdict = joined(_judge(target, op, seed, timeout), checks)
+        result = OpResult(op=op, verdict=verdict, evidence=_keep(target, verdict))
         progress.judged(result)
         results.append(result)
     changes = target.changes
@@ -43,6 +50,14 @@ def verify(
         other_files=changes.other_files if changes else (),
         judging_files=changes.judging_files if changes else (),
     )
+
+
+def _keep(target: Target, verdict: Verdict) -> str | None:
+    if target.store is None:
+        return None
+    record = of_verdict(verdict, target.head)
+    target.store.add_evidence([record], run=target.run)
+    return record.id
 
 
 def _judge(target: Target, op: str, seed: int | None, timeout: float | None) -> Verdict:

@@ -8,8 +8,7 @@ the op raises is an answer; whatever else it does to this process, the judge see
 from __future__ import annotations
 
 import inspect
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
@@ -19,15 +18,13 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from workbench.channel import Channel, ChannelClosed, described
+from workbench.channel import Channel
 from workbench.worker import timing
 from workbench.worker.calls import Call, form, share_memory, twice, uninitialised_is_nan
+from workbench.worker.holder import Holder, Reply, Request, detached
 from workbench.worker.record import Recorder, originals, replaced, state
 
-# Bound before any candidate is imported: replacing them in their modules changes nothing here.
-_contiguous = torch.Tensor.contiguous
-_clone = torch.Tensor.clone
-_detach = torch.Tensor.detach
+# Bound before any candidate is imported: replacing it in its module changes nothing here.
 _cpu = torch.Tensor.cpu
 
 # What a caller may have switched on around a call.
@@ -38,34 +35,23 @@ _MODES: dict[str, Callable[[], Any]] = {
     "autocast": partial(torch.autocast, "cuda" if torch.cuda.is_available() else "cpu"),
 }
 
-Reply = tuple[dict[str, Any], list[Tensor]]
 
-
-class Server:
+class Server(Holder):
     """One op, served over one channel until the judge closes it."""
 
     def __init__(self, channel: Channel, device: str) -> None:
-        self._channel = channel
-        self._device = torch.device(device)
-        self._tensors: dict[int, Tensor] = {}
-        self._numbers = itertools.count()
+        super().__init__(channel, device)
         self._recorder = Recorder()
         self._function: Callable[..., Any] | None = None
         self._module: type[Any] | None = None
         self._timed: list[list[Tensor]] = []
-        torch.empty(1, device=self._device)  # while nobody waits: a GPU takes its time
-        self._leaves: dict[tuple[int, bool, bool], Tensor] = {}
         self._inputs_changed: set[str] = set()
         self._state, self._originals = state(), originals()
 
-    def serve(self) -> None:
-        """Answer every request; one that raises is answered with what it raised."""
-        requests: dict[str, Callable[[dict[str, Any], list[Tensor]], Reply]] = {
+    def _requests(self) -> Mapping[str, Request]:
+        return {
+            **super()._requests(),
             "load": self._load,
-            "put": self._put,
-            "write": self._write,
-            "read": self._read,
-            "drop": self._drop,
             "call": self._call,
             "interleave": self._interleave,
             "twice": self._twice,
@@ -74,16 +60,9 @@ class Server:
             "timed results": self._timed_results,
             "profile": self._profile,
         }
-        while True:
-            try:
-                body, tensors = self._channel.receive()
-            except ChannelClosed:
-                return
-            try:
-                reply, values = requests[body["do"]](body, tensors)
-            except BaseException as error:  # a candidate may raise anything, SystemExit included
-                reply, values = {"raised": described(error)}, []
-            self._channel.send({**reply, "changed": self._changed()}, values)
+
+    def _besides(self) -> dict[str, Any]:
+        return {"changed": self._changed()}
 
     def _changed(self) -> list[str]:
         """What of torch's global state or the process is not as it was before the op came."""
@@ -98,33 +77,6 @@ class Server:
         wrapper = import_module(f"workbench_kernels.{op}.wrapper")
         self._function = getattr(wrapper, op)
         self._module = getattr(wrapper, body["module"])
-        return {}, []
-
-    def _put(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
-        """Keep tensors; `repeat` says how often each is repeated along its first dimension."""
-        handles = []
-        for t, times in zip(tensors, body["repeat"], strict=True):
-            placed = self._place(t)
-            if times > 1:
-                placed = placed.repeat(times, *[1] * (t.ndim - 1))
-            handle = next(self._numbers)
-            self._tensors[handle] = placed
-            handles.append(handle)
-        return {"handles": handles}, []
-
-    def _write(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
-        """Other values in the same memory, which autograd's version counter does not tell."""
-        for handle, t in zip(body["handles"], tensors, strict=True):
-            self._tensors[handle].data.copy_(t)
-        return {}, []
-
-    def _read(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
-        return {}, [_plain(self._tensors[handle]) for handle in body["handles"]]
-
-    def _drop(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
-        for handle in body["handles"]:
-            gone = id(self._tensors.pop(handle))
-            self._leaves = {key: t for key, t in self._leaves.items() if key[0] != gone}
         return {}, []
 
     def _call(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
@@ -154,7 +106,7 @@ class Server:
         }
         if body.get("keep"):
             reply["kept"] = self._keep(results)
-        values = [_plain(t if last is None else _last(t, last)) for t in results]
+        values = [detached(t if last is None else _last(t, last)) for t in results]
         if body.get("inputs back"):
             values += [_cpu(t) for t in inputs]
         return reply, values
@@ -171,12 +123,12 @@ class Server:
             call.gradients(*ran, again=True)
         gradients = [call.gradients(*ran) for call, ran in pairs]
         names = [list(given) for given in gradients]
-        return {"names": names}, [_plain(g) for given in gradients for g in given.values()]
+        return {"names": names}, [detached(g) for given in gradients for g in given.values()]
 
     def _twice(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         call = self._prepare(body)
         assert self._function is not None
-        return {}, [_plain(t) for t in twice(*call.outputs(self._function))]
+        return {}, [detached(t) for t in twice(*call.outputs(self._function))]
 
     def _opcheck(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         """`torch.library.opcheck` on every op of its own that one forward and backward calls."""
@@ -201,30 +153,12 @@ class Server:
         return {"milliseconds": spent}, []
 
     def _timed_results(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
-        return {}, [_plain(t) for t in self._timed[body["which"]]]
+        return {}, [detached(t) for t in self._timed[body["which"]]]
 
     def _profile(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         assert self._function is not None
         pool = [self._prepare(call) for call in body["pool"]]
         return {"kernels": timing.kernels(self._function, pool, backward=body["backward"])}, []
-
-    def _prepare(self, body: dict[str, Any]) -> Call:
-        return Call(
-            names=body["names"],
-            inputs=[t for t in self._own(body["inputs"]) if t is not None],
-            needs=body["needs"],
-            upstream=self._own(body["upstream"]),
-            parameters=body["parameters"],
-            kept=self._leaves,
-        )
-
-    def _own(self, handles: Sequence[int | None]) -> list[Tensor | None]:
-        return [None if handle is None else self._tensors[handle] for handle in handles]
-
-    def _keep(self, results: Sequence[Tensor]) -> list[int]:
-        handles = [next(self._numbers) for _ in results]
-        self._tensors |= dict(zip(handles, results, strict=True))
-        return handles
 
     def _callable(self, what: str, call: Call) -> Callable[..., Any]:
         """The op as a function, compiled, or as a module, in training or in eval mode, that takes
@@ -244,14 +178,6 @@ class Server:
         instance = _module(self._module, call).to(self._device)
         instance.eval() if what == "module in eval mode" else instance.train()
         return _as_function(instance, call)
-
-    def _place(self, t: Tensor) -> Tensor:
-        """The tensor on the op's device, laid out as it came."""
-        if self._device.type == "cpu":
-            return t
-        storage = t.untyped_storage().to(device=self._device)
-        placed = torch.empty(0, dtype=t.dtype, device=self._device)
-        return placed.set_(storage, t.storage_offset(), t.shape, t.stride())
 
 
 def _module(module: type[Any], call: Call) -> Any:
@@ -280,11 +206,6 @@ def _as_function(instance: Any, call: Call) -> Callable[..., Any]:
         return functional_call(instance, {name: named[name] for name in own}, passed)
 
     return function
-
-
-def _plain(t: Tensor) -> Tensor:
-    """The values alone, in memory of their own."""
-    return _cpu(_clone(_contiguous(_detach(t))))
 
 
 def _last(t: Tensor, rows: int) -> Tensor:

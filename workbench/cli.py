@@ -169,6 +169,32 @@ def verify(
 
 
 @app.command()
+def bench(
+    ops: Annotated[list[str], typer.Argument(metavar="OP...", help="Ops of the library.")],
+    dtype: Annotated[str | None, typer.Option(help="As in bfloat16.")] = None,
+    size: Annotated[
+        list[str] | None, typer.Option(metavar="ROWSxCOLS", help="Instead of the spec's sizes.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Turns of each contender.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure ops on this GPU beside eager, torch.compile and peers; without one, compile them."""
+    from workbench.bench import bench as benching
+
+    with Terminal(as_json) as terminal:
+        plan = benching.plan(dtype, size or (), rounds)
+        engine = _engine(terminal)
+        found = []
+        for op in ops:
+            terminal.step(op)
+            found.append(benching.bench(engine.repository, engine.store, op, plan, terminal.step))
+            terminal.benched(found[-1])
+        terminal.bench(found)
+    if not all(one.passed for one in found):
+        raise typer.Exit(VerificationFailed.exit_code)
+
+
+@app.command()
 def report(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="An op of the library, a run, or a record.")

@@ -23,6 +23,7 @@ from workbench.runs import Run, StageResult, State
 from workbench.text import printable
 
 if TYPE_CHECKING:
+    from workbench.bench.bench import Bench
     from workbench.evidence.check import Checked
     from workbench.profile import Profile
     from workbench.runs.review import Review
@@ -264,6 +265,39 @@ class Terminal:
             what = "changes no op" if found.base != found.head else "has no commit of its own"
             counted = f"nothing to judge: {found.target} {what}"
         self.facts("verify", [counted], "bold green" if found.passed else "bold red")
+
+    # What `bench` finds
+
+    def step(self, what: str) -> None:
+        """What is measured now; only on a terminal."""
+        self._stop()
+        self.started(what)
+
+    def benched(self, bench: Bench) -> None:
+        """What is known of an op's speed, the sizes that are lost first."""
+        from workbench.bench import table
+        from workbench.bench.measurement import Measurement
+
+        self._stop()
+        if self.as_json:
+            return
+        found, style = bench.found, "bold" if bench.passed else "bold red"
+        facts = [bench.op, *found.summary(), f"evidence {bench.evidence.id[:12]}"]
+        self.facts("bench", facts, style)
+        for failure in found.failures:
+            self.facts("", [failure])
+        if isinstance(found, Measurement):
+            if rows := table.rows(found):
+                self.table("measured", rows)
+            self.paragraph("not known", table.problems(found), "bold yellow")
+        elif found.kernels:
+            self.table("compiled", [table.usage_row(usage) for usage in found.kernels])
+
+    def bench(self, found: Sequence[Bench]) -> None:
+        """All that was found, for a program."""
+        if self.as_json:
+            records = [{"op": one.op, "evidence": one.evidence.record} for one in found]
+            self.answer({"ops": records})
 
     # Reports
 

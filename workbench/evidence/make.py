@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from workbench.evidence.machine import this_machine, this_workbench, versions
 from workbench.judge.stage import library_digests
 
 if TYPE_CHECKING:
+    from workbench.bench.measurement import Measurement
     from workbench.bench.static import StaticReport
     from workbench.judge.verdict import Verdict
 
@@ -57,6 +59,30 @@ def of_report(
         versions=versions({"torch": report.torch, "triton": report.triton}),
         summary=tuple(summary),
         data=report.model_dump(),
+        **_made(),
+    )
+
+
+def of_measurement(
+    measurement: Measurement, root: Path, files: Mapping[str, str], sandbox: str
+) -> Evidence:
+    """What was timed of the op below `root`, whose files have these digests: every sample."""
+    return Evidence(
+        kind="measurement",
+        op=measurement.op,
+        files=dict(files),
+        library=library_digests(root),
+        seed=measurement.seed,
+        recipe={
+            "inputs": "a few rows drawn from the seed, repeated until the size is reached; a pool "
+            "of three in turn, the L2 cache overwritten before each call",
+            "dtypes": sorted({point.dtype for point in measurement.points}),
+            "device": measurement.device,
+        },
+        machine=this_machine(sandbox),
+        versions=versions({package: version(package) for package in ("torch", "triton")}),
+        summary=tuple(measurement.summary()),
+        data=measurement.model_dump(),
         **_made(),
     )
 

@@ -76,6 +76,10 @@ class Host:
         """A process for an op's server."""
         return self._start({"job": "serve"})
 
+    def contend(self) -> Job:
+        """A process for something that is timed."""
+        return self._start({"job": "contend"})
+
     def suite(self, test: Path, path: Sequence[Path], *, first_failure: bool) -> Job:
         """A process that runs a test file once, with the op found on `path`."""
         found = [str(folder) for folder in path]

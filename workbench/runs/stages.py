@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workbench.repository import content
 from workbench.runs import Request, StageResult
 from workbench.runs.engine import Context, StageFunction
 
 if TYPE_CHECKING:
-    from workbench.bench.static import KernelUsage
     from workbench.profile import Profile
 
 
@@ -160,6 +159,7 @@ def bench(context: Context) -> StageResult:
         WorkbenchError: the compiler's process ended without a report.
     """
     from workbench.bench import static
+    from workbench.bench.table import usage_row
     from workbench.evidence.make import of_report
     from workbench.profile import Profile
 
@@ -183,21 +183,6 @@ def floor(profile: Profile) -> list[str]:
     """The transfers per element no kernel can avoid, forward + backward; nothing where unknown."""
     sides = [str(t.reads + t.writes) for t in (profile.forward, profile.backward) if t is not None]
     return [f"floor {'+'.join(sides)} transfers per element"] if sides else []
-
-
-def usage_row(usage: KernelUsage) -> dict[str, Any]:
-    """A compiled kernel as a reviewer's row: per thread, per block, and accesses 16 bytes wide."""
-    counts = (usage.wide_loads, usage.wide_stores, usage.loads, usage.stores)
-    wide, every = sum(n or 0 for n in counts[:2]), sum(n or 0 for n in counts[2:])
-    return {
-        "kernel": usage.kernel,
-        "target": usage.target,
-        "cols": usage.cols,
-        "regs": usage.registers,
-        "spill": usage.spill_bytes,
-        "shared": usage.shared_bytes,
-        "wide": f"{wide}/{every}" if None not in counts else "n/a",
-    }
 
 
 STAGES: dict[str, StageFunction] = {

@@ -1,11 +1,11 @@
 """`python -m workbench.worker CONTROL SETTINGS`: the worker host.
 
 It imports what every job needs, once, and forks a child per job: the op's server, a run of the op's
-tests, a run per mutant. It runs no line of a candidate itself. CONTROL is the descriptor of a
-packet socket to the judge; SETTINGS is JSON. Each request is one packet, answered by one:
+tests, a run per mutant, something to time. It runs no line of a candidate itself. CONTROL is the
+descriptor of a packet socket to the judge; SETTINGS is JSON. A packet is answered by one:
 
-    {"do": "start", "job": "serve" | "suite", ...} and a socket for the job   ->  {"pid": N}
-    {"do": "end", "pid": N, "patience": seconds}                              ->  {"code": N}
+    {"do": "start", "job": "serve" | "contend" | "suite", ...} and the job's socket  ->  {"pid": N}
+    {"do": "end", "pid": N, "patience": seconds}                                     ->  {"code": N}
 """
 
 from __future__ import annotations
@@ -95,6 +95,12 @@ def _work(request: dict[str, Any], end: socket.socket, settings: dict[str, Any])
 
         _forget_pytest()
         Server(channel, settings["device"]).serve()
+        return
+    if request["job"] == "contend":
+        from workbench.worker.contender import Contender
+
+        _forget_pytest()
+        Contender(channel, settings["device"]).serve()
         return
     import workbench_kernels
     from workbench.worker import suite

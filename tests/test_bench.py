@@ -1,0 +1,244 @@
+"""Measuring: what timings come to, turns, who loses; and the processes that are timed.
+
+Nothing is timed here: on a CPU no time is claimed, so the clocks below are made up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from court import write_fixture
+from hypothesis import given
+from hypothesis import strategies as st
+from runs_fixtures import git
+from torch import Tensor
+
+from workbench.bench import statistics as ours
+from workbench.bench import table
+from workbench.bench.bench import plan
+from workbench.bench.contest import Direction, interleave
+from workbench.bench.entrant import Entrant, Rival, last_rows
+from workbench.bench.measure import _few
+from workbench.bench.measurement import OURS, Measurement, Point, Result
+from workbench.channel import Channel
+from workbench.errors import UsageError
+from workbench.judge import sandbox
+from workbench.judge.place import Place
+from workbench.judge.remote import Raised, Remote
+from workbench.judge.stage import prepare
+from workbench_kernels.bound import compare
+
+SECONDS = st.floats(1e-6, 1.0)
+
+
+@given(st.lists(SECONDS, min_size=1, max_size=60))
+def test_a_median_lies_in_its_interval(values: list[float]) -> None:
+    found = ours.interval(values)
+    assert min(values) <= found.low <= found.median <= found.high <= max(values)
+    assert found.median == statistics.median(values)
+
+
+@pytest.mark.parametrize("count", [9, 12, 20])
+def test_an_interval_holds_the_median_as_often_as_it_says(count: int) -> None:
+    chance = random.Random(1)
+    draws = [[chance.expovariate(1.0) for _ in range(count)] for _ in range(2000)]
+    held = sum(ours.interval(values).holds(0.6931) for values in draws) / len(draws)
+    assert 0.94 <= held < 0.99
+
+
+@given(st.lists(st.lists(SECONDS, min_size=3, max_size=3), min_size=6, max_size=12))
+def test_what_slows_both_down_does_not_count(rounds: list[list[float]]) -> None:
+    assert not ours.differ(ours.ratio(rounds, rounds))
+    twice = ours.ratio([[2 * value for value in values] for values in rounds], rounds)
+    assert ours.differ(twice)
+    assert twice.median == pytest.approx(2.0)
+
+
+class Clock:
+    """A contender that takes `seconds`, times what the machine does at that moment."""
+
+    def __init__(self, seconds: float, machine: list[str], name: str) -> None:
+        self.seconds, self.machine, self.name = seconds, machine, name
+
+    def samples(self, calls: int, direction: Direction) -> list[float]:
+        self.machine.append(f"{self.name} {direction}")
+        drift = 1.0 + len(self.machine) / 50
+        return [self.seconds * drift for _ in range(calls)]
+
+
+def contest(times: dict[str, float], rounds: int = 9) -> tuple[dict[str, Result], list[str]]:
+    turns: list[str] = []
+    contenders = {name: Clock(seconds, turns, name) for name, seconds in times.items()}
+    timed = interleave(
+        contenders, ["forward", "both"], rounds=rounds, calls=3, chance=random.Random(1)
+    )
+    results = {
+        name: Result(
+            contender=name, rounds=found, host_seconds={"forward": 1e-5, "both": 2e-5}, error=0.5
+        )
+        for name, found in timed.items()
+    }
+    return results, turns
+
+
+def point(times: dict[str, float], rows: int = 128) -> Point:
+    results, _ = contest(times)
+    return Point(
+        rows=rows,
+        cols=4096,
+        dtype="bfloat16",
+        bytes={"forward": 2.0 * 2 * rows * 4096, "both": 5.0 * 2 * rows * 4096},
+        floors={"forward": 5e-6, "both": 1e-5},
+        results=tuple(results.values()),
+    )
+
+
+def test_everyone_has_a_turn_in_each_round() -> None:
+    _, turns = contest({"a": 1.0, "b": 1.0, "c": 1.0})
+    by_round = [turns[i : i + 6] for i in range(0, len(turns), 6)]
+    every = sorted(f"{name} {way}" for name in "abc" for way in ("forward", "both"))
+    assert [sorted(one) for one in by_round] == [every] * 9
+    assert len({tuple(one) for one in by_round}) > 1
+
+
+def test_a_drifting_machine_hides_no_difference_and_makes_none() -> None:
+    found = point({OURS: 1e-5, "again": 1e-5, "slower": 1.2e-5, "faster": 0.7e-5})
+    same, slower, faster = (found.against(n, "forward") for n in ("again", "slower", "faster"))
+    assert same is not None and slower is not None and faster is not None
+    assert same.spread < 0.2
+    assert slower.median == pytest.approx(1 / 1.2, rel=0.1)
+    assert faster.low > 1.2
+    assert found.loses()
+    assert not point({OURS: 1e-5, "slower": 2e-5}).loses()
+    assert found.against("nobody", "forward") is None
+
+
+def test_losses_come_first() -> None:
+    won, lost = point({OURS: 1e-5, "eager": 2e-5}, 8192), point({OURS: 3e-5, "eager": 1e-5}, 128)
+    found = Measurement(
+        op="relu2", device="a GPU", seed=1, ceilings={"copy bytes/s": 4e12}, points=(won, lost)
+    )
+    assert [row["size"] for row in table.rows(found)] == ["128 x 4096"] * 2 + ["8192 x 4096"] * 2
+    assert "a peer is faster at 1" in found.summary()
+    first, *_, last = table.rows(found)
+    assert float(first["eager"][:-1]) == pytest.approx(1 / 3, rel=0.1)
+    assert float(last["eager"][:-1]) == pytest.approx(2, rel=0.1)
+    assert Measurement.model_validate_json(found.model_dump_json()) == found
+
+
+def test_a_contender_without_timings_is_named() -> None:
+    results = (Result(contender=OURS, problem="ValueError: too wide"),)
+    none = Point(rows=1, cols=1, dtype="float32", bytes={}, floors={}, results=results)
+    found = Measurement(op="relu2", device="a GPU", seed=1, ceilings={}, points=(none,))
+    assert table.rows(found) == []
+    assert table.problems(found) == ["workbench: ValueError: too wide"]
+
+
+@given(st.integers(1, 10**6), st.integers(1, 300))
+def test_few_rows_make_up_all(rows: int, cols: int) -> None:
+    few = _few(rows, cols)
+    assert rows % few == 0 and few <= rows
+    assert few != cols or few == rows
+
+
+@pytest.mark.parametrize(
+    ("dtype", "sizes"), [("int8", []), ("bloat16", []), (None, ["12"]), (None, ["0x4"])]
+)
+def test_what_can_not_be_measured_is_refused(dtype: str | None, sizes: list[str]) -> None:
+    with pytest.raises(UsageError):
+        plan(dtype, sizes, None)
+
+
+def test_what_was_asked_for() -> None:
+    asked = plan("float32", ["8192x4096", "16,32"], 3)
+    assert (asked.dtype, asked.sizes, asked.rounds) == (torch.float32, [(8192, 4096), (16, 32)], 3)
+    assert plan(None, [], None).sizes is None
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, list[str]]]:
+    """Where relu2's contenders run, in the interpreter, and the path they find it on."""
+    root = write_fixture(tmp_path_factory.mktemp("relu2"), "relu2")
+    with tempfile.TemporaryDirectory() as folder:
+        stage = prepare(root, "relu2", Path(folder))
+        with Place(stage, sandbox.find(), "cpu", time.monotonic() + 300) as opened:
+            yield opened, [str(part) for part in stage.path(stage.suite)]
+
+
+def entrant(place: tuple[Place, list[str]], rival: Rival) -> Entrant:
+    job = place[0].host.contend()
+    remote = Remote(Channel(job.end), time.monotonic() + 60, job.ending)
+    return Entrant(remote, rival, place[0].referee.spec, place[1])
+
+
+@pytest.mark.parametrize("how", ["op", "reference"])
+def test_a_contender_gives_what_the_op_must_give(how: str, place: tuple[Place, list[str]]) -> None:
+    """A few rows are sent, and repeated where they are needed: the last ones have a known truth."""
+    referee, few = place[0].referee, 4
+    values = [referee.draw(few, 31, torch.bfloat16, seed) for seed in (1, 2)]
+    expected = [referee.expect(inputs, seed=1) for inputs in values]
+    timed = entrant(place, Rival("it", how))
+
+    def times(t: Tensor) -> int:
+        return 5 if t.shape[0] == few else 1
+
+    timed.put(values, expected[0].upstream, times)
+    got = timed.results(1, few, backward=True)
+    assert got["y"].shape == (few, 31)
+    found = compare(got, last_rows(expected[1], few))
+    assert [c.message for c in found] == ["", ""]
+    timed.put(values[:1], expected[0].upstream, times)  # the former pool is dropped
+    again = compare(timed.results(0, few, backward=True), last_rows(expected[0], few))
+    assert [c.message for c in again] == ["", ""]
+
+
+def test_a_peer_is_a_function_of_a_package(place: tuple[Place, list[str]]) -> None:
+    peer = entrant(place, Rival("relu", "call", "torch.nn.functional:relu"))
+    values = [place[0].referee.draw(4, 8, torch.float32, 1)]
+    peer.put(values, [None], lambda t: 1)
+    assert torch.equal(peer.results(0, 4, backward=False)["y"], values[0][0].relu())
+    with pytest.raises(Raised, match="no_such_package"):
+        entrant(place, Rival("nobody", "call", "no_such_package:f"))
+
+
+def test_sums_over_all_rows_are_left_out(place: tuple[Place, list[str]]) -> None:
+    expected = place[0].referee.expect(place[0].referee.draw(4, 8, torch.float32, 1), seed=1)
+    expected.eager["dweight"] = torch.zeros(8)
+    assert list(last_rows(expected, 4).eager) == ["dx", "y"]
+
+
+def test_without_a_gpu_it_is_compiled_and_kept(tmp_path: Path) -> None:
+    root = write_fixture(tmp_path, "relu2")
+    git(root, "init", "--quiet")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "-m", "The library")
+    here = Path(__file__).parents[1]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(here), str(here / "kernels")]),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+
+    def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "workbench", "bench", *arguments]
+        return subprocess.run(
+            command, cwd=root, env=environment, capture_output=True, text=True, check=False
+        )
+
+    shown = bench("relu2")
+    assert shown.returncode == 0, shown.stderr
+    first, *_ = shown.stdout.splitlines()
+    assert "no GPU: compiled for sm_80 sm_90 sm_100" in first and "no time was measured" in first
+    (one,) = json.loads(bench("relu2", "--json").stdout)["ops"]
+    assert one["evidence"]["kind"] == "compilation"
+    assert bench("nope").returncode == 2

@@ -1,0 +1,70 @@
+"""On a GPU: the bench measures what an independent clock does, and noise is no difference."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from court import write_fixture
+
+from workbench.bench import table
+from workbench.bench.entrant import Rival
+from workbench.bench.measure import RIVALS, Plan, measure
+from workbench.bench.measurement import OURS, Measurement
+from workbench.bench.statistics import differ
+
+pytestmark = pytest.mark.gpu
+
+SIZES = ((1024, 4096), (8192, 4096), (8192, 14336))
+RIVALS_AND_ITSELF = (*RIVALS[:3], Rival("itself", "op"))
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Measurement]:
+    root = write_fixture(tmp_path_factory.mktemp("relu2"), "relu2")
+    found = measure(root, "relu2", Plan(SIZES, rivals=RIVALS_AND_ITSELF))
+    for row in table.rows(found):
+        print(row)
+    print(found.ceilings, found.failures, table.problems(found))
+    for point in found.points:
+        print(point.rows, point.cols, point.clock, {r.contender: r.error for r in point.results})
+    return root, found
+
+
+def test_nothing_failed(measured: tuple[Path, Measurement]) -> None:
+    assert not measured[1].failures
+    assert not table.problems(measured[1])
+
+
+def test_an_op_is_as_fast_as_itself(measured: tuple[Path, Measurement]) -> None:
+    """A/A: of nine comparisons with intervals of 95 %, two may be unlucky."""
+    ratios = [
+        ratio
+        for point in measured[1].points
+        for direction in ("forward", "backward", "both")
+        if (ratio := point.against("itself", direction)) is not None
+    ]
+    assert len(ratios) == 9
+    assert sum(map(differ, ratios)) <= 2, ratios
+    assert all(0.95 < ratio.median < 1.05 for ratio in ratios), ratios
+
+
+def test_an_independent_clock_says_the_same(measured: tuple[Path, Measurement]) -> None:
+    """Triton's, in this process; at sizes where the kernel takes longer than its launch."""
+    from triton.testing import do_bench
+
+    root, found = measured
+    package = import_module("workbench_kernels")
+    package.__path__.append(str(root / "kernels" / "workbench_kernels"))
+    relu2 = import_module("workbench_kernels.relu2.wrapper").relu2
+    for point in found.points[1:]:
+        x = torch.randn(point.rows, point.cols, device="cuda", dtype=torch.bfloat16)
+        theirs = do_bench(lambda x=x: relu2(x), warmup=50, rep=300, return_mode="median") / 1000
+        ours = point.of(OURS)
+        assert ours is not None
+        print(point.rows, point.cols, ours.times["forward"], theirs)
+        assert ours.times["forward"].median == pytest.approx(theirs, rel=0.05)
+    del sys.modules["workbench_kernels.relu2.wrapper"]

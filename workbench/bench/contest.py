@@ -1,0 +1,39 @@
+"""Timing several things in turn, so that what disturbs the machine disturbs all of them alike."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+Direction = Literal["forward", "backward", "both"]
+# Seconds per call of one contender in one direction, by round.
+Rounds = list[list[float]]
+
+
+class Contender(Protocol):
+    """Something that is timed at one size."""
+
+    def samples(self, calls: int, direction: Direction) -> list[float]:
+        """Seconds of each of so many calls."""
+
+
+def interleave(
+    contenders: Mapping[str, Contender],
+    directions: Sequence[Direction],
+    *,
+    rounds: int,
+    calls: int,
+    chance: random.Random,
+) -> dict[str, dict[Direction, Rounds]]:
+    """Seconds by contender and direction. In every round each contender has its turn, in an order
+    drawn anew: nobody always comes after the same neighbour.
+    """
+    found: dict[str, dict[Direction, Rounds]] = {
+        name: {direction: [] for direction in directions} for name in contenders
+    }
+    for _ in range(rounds):
+        for name in chance.sample(list(contenders), len(contenders)):
+            for direction in directions:
+                found[name][direction].append(contenders[name].samples(calls, direction))
+    return found

@@ -1,0 +1,83 @@
+"""What many timings of one thing come to: medians, their intervals, and whether two things differ.
+
+Nothing is assumed of how times are distributed: they have a floor and a long tail. An interval for
+a median lies between two of the sorted values, chosen so that the median is outside with a
+probability of at most 1 - `CONFIDENCE`, by the binomial distribution.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+CONFIDENCE = 0.95
+
+
+class Interval(BaseModel):
+    """A median, and the interval it lies in with a probability of `CONFIDENCE`, or as large as the
+    number of values allows.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    low: float
+    median: float
+    high: float
+
+    @property
+    def spread(self) -> float:
+        """The width of the interval over the median."""
+        return (self.high - self.low) / self.median if self.median else math.inf
+
+    def holds(self, value: float) -> bool:
+        """Whether the value is in the interval."""
+        return self.low <= value <= self.high
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """The median of independent values and its interval.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not values:
+        raise ValueError("no values, no median")
+    ordered = sorted(values)
+    rank = _rank(len(ordered))
+    return Interval(
+        low=ordered[rank], median=statistics.median(ordered), high=ordered[len(ordered) - 1 - rank]
+    )
+
+
+def of_rounds(rounds: Sequence[Sequence[float]]) -> Interval:
+    """The median of all values, and an interval from the rounds' medians: what disturbs a machine
+    lasts longer than one timing, so that neighbours are not independent.
+    """
+    by_round = interval([statistics.median(values) for values in rounds])
+    median = statistics.median([value for values in rounds for value in values])
+    return Interval(low=min(by_round.low, median), median=median, high=max(by_round.high, median))
+
+
+def ratio(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> Interval:
+    """Our time over theirs, round by round: what slows down both in a round does not count."""
+    pairs = zip(ours, theirs, strict=True)
+    return interval([statistics.median(a) / statistics.median(b) for a, b in pairs])
+
+
+def differ(one: Interval) -> bool:
+    """Whether a ratio says that two things are not equally fast."""
+    return not one.holds(1.0)
+
+
+def _rank(count: int) -> int:
+    """How many of the sorted values on each side are outside the interval."""
+    outside, rank = 0.0, 0
+    while rank < count // 2:
+        outside += 2 * math.comb(count, rank) / 2**count
+        if outside > 1 - CONFIDENCE:
+            break
+        rank += 1
+    return max(0, rank - 1)

@@ -1,0 +1,105 @@
+"""One thing that is timed, in a process of its own: the op, its reference, the reference compiled,
+or a peer's function that does the same. Nothing records here, so nothing slows it down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.worker import timing
+from workbench.worker.calls import Call
+from workbench.worker.holder import Holder, Reply, Request, detached
+
+# How `torch.compile` is asked for each kind of reference.
+_COMPILED: dict[str, dict[str, Any]] = {
+    "compile": {},
+    "max-autotune": {"mode": "max-autotune-no-cudagraphs"},
+}
+# How much longer the device waits than the host took for a call right before.
+_AHEAD, _AHEAD_SECONDS = 2.0, 1e-4
+
+
+class Contender(Holder):
+    """What `load` names, served over one channel until the other end closes it."""
+
+    _function: Callable[..., Any]
+
+    def _requests(self) -> Mapping[str, Request]:
+        return {
+            **super()._requests(),
+            "load": self._load,
+            "warm up": self._warm_up,
+            "samples": self._samples,
+            "time": self._time,
+            "host": self._host,
+            "memory": self._memory,
+            "results": self._results,
+            "ceilings": self._ceilings,
+        }
+
+    def _load(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        """Import what is to be timed. `how` is op, reference, a key of `_COMPILED`, or call, with
+        the function's place as `module:attribute`.
+        """
+        op, how, package = body["op"], body["how"], import_module("workbench_kernels")
+        package.__path__[:] = body["path"]
+        if how == "call":
+            module, _, name = body["call"].partition(":")
+            self._function = getattr(import_module(module), name)
+        elif how == "op":
+            self._function = getattr(import_module(f"workbench_kernels.{op}.wrapper"), op)
+        else:
+            reference = import_module(f"workbench_kernels.{op}.spec").SPEC.reference
+            compiled = _COMPILED.get(how)
+            self._function = (
+                reference
+                if compiled is None
+                else torch.compile(reference, dynamic=False, **compiled)
+            )
+        return {}, []
+
+    def _warm_up(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        """Call it in both directions until it has compiled and tuned what it will."""
+        timing.run(self._function, self._pool(body), body["calls"], backward=body["backward"])
+        return {}, []
+
+    def _samples(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        pool, calls, direction = self._pool(body), body["calls"], body["direction"]
+        host = timing.host_seconds(self._function, pool, 1, direction)
+        ahead = _AHEAD * host + _AHEAD_SECONDS
+        return {"milliseconds": timing.samples(self._function, pool, calls, direction, ahead)}, []
+
+    def _time(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        spent, _ = timing.run(
+            self._function, self._pool(body), body["calls"], backward=body["backward"]
+        )
+        return {"milliseconds": spent}, []
+
+    def _host(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        pool, calls = self._pool(body), body["calls"]
+        return {"seconds": timing.host_seconds(self._function, pool, calls, body["direction"])}, []
+
+    def _memory(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        return {"bytes": timing.peak_bytes(self._function, self._pool(body)[0])}, []
+
+    def _results(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        """Outputs and gradients of one of the pool, the last rows of each."""
+        call = self._pool(body)[body["which"]]
+        leaves, outputs = call.outputs(self._function)
+        gradients = call.gradients(leaves, outputs) if body["backward"] else {}
+        rows = body["last"]
+        results = [t[-rows:] if t.ndim else t for t in (*outputs, *gradients.values())]
+        return {"outputs": len(outputs), "gradients": list(gradients)}, [
+            detached(t) for t in results
+        ]
+
+    def _ceilings(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        return timing.ceilings(), []
+
+    def _pool(self, body: dict[str, Any]) -> list[Call]:
+        return [self._prepare(call) for call in body["pool"]]

@@ -363,6 +363,53 @@ NEW = tuple(map(int, triton.__version__.split('.')[:2])) >= (3, 4)
 HIP = torch.version.hip is not None
 GATHER = hasattr(tl, 'gather')
 EXP = getattr(tl, 'exp2', None)
+--- launchers made when imported
+def _launcher(kernel, block: int = 64):
+    def launch(*tensors: Tensor) -> Tensor:
+        out = torch.empty_like(tensors[0])
+        kernel[(triton.cdiv(out.numel(), block),)](out, *tensors, out.numel(), BLOCK=block)
+        return out
+    return launch
+
+_forward = _launcher(_relu2_fwd)
+_backward = _launcher(_relu2_bwd, 128)
+--- a frozen dataclass with fields that follow from others
+from dataclasses import dataclass, field
+
+@dataclass(frozen=True)
+class Plan:
+    n: int
+    block: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'block', triton.next_power_of_2(self.n))
+
+def f(x: Tensor) -> int:
+    return Plan(x.numel()).block * 2
+--- an error in other words
+import enum
+
+class Kind(enum.Enum):
+    SUM = 'sum'
+
+def f(kind: str, table: dict[str, int]) -> int:
+    try:
+        kind = Kind(kind).value
+    except ValueError as error:
+        raise ValueError(f'relu2: {kind!r} is none of {[*Kind]}') from error
+    try:
+        return table[kind]
+    except (KeyError, IndexError):
+        raise TypeError(f'relu2: no {kind}') from None
+--- cached sizes without hints
+from functools import lru_cache
+
+@lru_cache(maxsize=None)
+def _block(n, wide=False):
+    return triton.next_power_of_2(n) * (2 if wide else 1)
+
+def f(x: Tensor) -> int:
+    return _block(x.shape[-1]) + _block(x.numel(), wide=x.is_cuda)
 """)
 
 

@@ -87,6 +87,39 @@ def f(x: Tensor) -> Tensor:  #! cache
 --- a cached function of anything
 import functools
 g = functools.lru_cache(None)(lambda x: x)  #! cache
+--- a cached function of what nobody declares
+from functools import cache
+
+@cache
+def _seen(t):  #! cache
+    return [t]
+def f(x: Tensor, y) -> None:
+    _seen(x.numel())
+    _seen(y)
+--- a cached function that is handed on
+from functools import cache
+
+@cache
+def _seen(t):  #! cache
+    return [t]
+def f(x: Tensor) -> None:
+    _seen(3)
+    list(map(_seen, [x]))  #! torch-compute
+--- a cached function of keywords that are spread
+from functools import cache
+
+@cache
+def _seen(t):  #! cache
+    return [t]
+def f(x: Tensor) -> None:
+    _seen(3)
+    _seen(**{'t': x})
+--- a cached function that nobody calls
+from functools import cache
+
+@cache
+def seen(t):  #! cache
+    return [t]
 --- a cached workspace
 from functools import cache
 

@@ -42,6 +42,62 @@ try:
     import triton.language.extra.cuda as c
 except ImportError:  #! try-except
     c = None
+--- a fallback beside an error in other words
+def f(x: Tensor) -> Tensor:
+    try:
+        return relu2(x)
+    except KeyError as error:
+        raise ValueError('relu2') from error
+    except ValueError:  #! try-except
+        return x
+--- an error of anything in other words
+def f(x: Tensor) -> Tensor:
+    try:
+        return relu2(x)
+    except Exception as error:  #! try-except
+        raise ValueError('relu2') from error
+--- any error in other words
+def f(x: Tensor) -> Tensor:
+    try:
+        return relu2(x)
+    except:  #! try-except
+        raise ValueError('relu2')
+--- an error when something else was done
+def f(x: Tensor) -> Tensor:
+    try:
+        return relu2(x)
+    except ValueError:  #! try-except
+        if x.is_cuda:
+            return x
+        raise
+--- a tensor at import, in a function
+def _make(n: int):
+    def inner() -> Tensor:
+        return torch.zeros(n)
+    return inner()
+X = _make(3)  #! import-time
+--- sets an attribute from outside
+class C:
+    def __init__(self, n: int) -> None:
+        self.n = n
+def f(c: C, x: Tensor) -> None:
+    object.__setattr__(c, 'n', x)  #! dunder
+--- sets an attribute of another
+class C:
+    def __init__(self, other: Any) -> None:
+        object.__setattr__(other, 'n', 1)  #! dunder
+--- sets an attribute by a made-up name
+class C:
+    def __init__(self, n: str) -> None:
+        object.__setattr__(self, n, 1)  #! dunder
+--- sets the class of itself
+class C:
+    def __init__(self) -> None:
+        object.__setattr__(self, '__class__', dict)  #! dunder
+--- sets an attribute in a call
+class C:
+    def __call__(self, x: Tensor) -> None:
+        object.__setattr__(self, 'x', x)  #! dunder
 --- suppress
 from contextlib import suppress  #! name
 --- an __exit__

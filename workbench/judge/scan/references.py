@@ -19,7 +19,7 @@ from workbench.judge.scan.names import (
     test_reason,
 )
 from workbench.judge.scan.results import LIMITS
-from workbench.judge.scan.scopes import imported_from
+from workbench.judge.scan.scopes import imported_from, set_field
 from workbench.judge.scan.tensors import tensor_reason
 from workbench.judge.scan.values import Value
 from workbench.judge.scan.view import View
@@ -223,12 +223,27 @@ def _is_alignment(view: View, node: ast.AST) -> bool:
 def _is_harmless_dunder(view: View, node: ast.AST, base: ast.AST, name: str) -> bool:
     if name in ("__init__", "__post_init__"):
         return isinstance(base, ast.Call) and "builtins.super" in view.origins(base.func)
+    if name == "__setattr__":
+        return "builtins.object" in view.origins(base) and _makes_a_field(view, node)
     if name == "__dict__":
         return _fills_a_text(view, node)
     if name == "__class__":
         around = view.module.parents[node]
         return isinstance(around, ast.Attribute) and around.attr == "__name__"
     return name in _DUNDERS
+
+
+def _makes_a_field(view: View, node: ast.AST) -> bool:
+    """Whether `object.__setattr__(self, "name", ...)` gives the object that is being made a field,
+    as frozen dataclasses do; the scan follows it as it does `self.name = ...`.
+    """
+    call = view.module.parents[node]
+    if not isinstance(call, ast.Call) or call.func is not node or not set_field(call):
+        return False
+    target = call.args[0]
+    own = isinstance(target, ast.Name) and target.id == view.method(node)[1]
+    kinds = {value.kind for value in view.value(target)}
+    return own and view.is_making(node) and kinds == {"object"}
 
 
 def _fills_a_text(view: View, node: ast.AST) -> bool:

@@ -259,6 +259,9 @@ class _Binder(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         self._module.calls.append(node)
+        if name := set_field(node):
+            base, value = node.args[0], node.args[2]
+            self._module.fields.append((base, name, lambda program: program.value(value)))
         self.generic_visit(node)
 
     def visit_Comprehension(self, node: Comprehension) -> None:
@@ -310,6 +313,15 @@ class _Binder(ast.NodeVisitor):
             case ast.Tuple(targets) | ast.List(targets):
                 for one in targets:
                     self._assign_from(one, lambda program: elements(thunk(program)))
+
+
+def set_field(call: ast.Call) -> str:
+    """The attribute that `object.__setattr__(it, "name", value)` sets; empty for other calls."""
+    match call:
+        case ast.Call(ast.Attribute(_, "__setattr__"), [_, ast.Constant(str(name)), _], []):
+            return "" if name.startswith("__") else name
+        case _:
+            return ""
 
 
 def imported_from(module: Module, node: ast.ImportFrom) -> str:

@@ -211,12 +211,31 @@ def _keeps(view: View, node: Function) -> str:
     for argument in arguments:
         if argument.arg == own:
             continue
-        if not argument.annotation or not _is_plain_type(view, argument.annotation):
+        if argument.annotation:
+            plain = _is_plain_type(view, argument.annotation)
+        else:
+            plain = _is_given_plain(view, node, argument)
+        if not plain:
             return f"takes {argument.arg}, which is not declared a plain number"
     returned = view.program.returned(node)
     if any(value.kind == "tensor" for value in returned):
         return "returns a tensor, which is then shared by calls"
     return ""
+
+
+def _is_given_plain(view: View, node: Function, argument: ast.arg) -> bool:
+    """Whether all calls are known, and give a parameter without a type nothing but plain data."""
+    given = [expression for expression, to in view.program.given.items() if to is argument]
+    kinds = [{value.kind for value in view.value(expression)} for expression in given]
+    plain = bool(kinds) and all(found and found <= {"data", "none"} for found in kinds)
+    return plain and all(
+        isinstance(call, ast.Call) and call.func is use and all(k.arg for k in call.keywords)
+        for module in view.program.modules
+        for use in module.scopes
+        if isinstance(use, ast.Name | ast.Attribute) and isinstance(use.ctx, ast.Load)
+        if any(value.node is node for value in view.value(use))
+        for call in [module.parents[use]]
+    )
 
 
 def _is_plain_type(view: View, node: ast.expr) -> bool:

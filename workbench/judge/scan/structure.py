@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from workbench.judge.scan.finding import Finding, shown
 from workbench.judge.scan.names import LIBRARY
+from workbench.judge.scan.scopes import Function
 from workbench.judge.scan.tensors import MAKERS
 from workbench.judge.scan.view import View
 
@@ -24,6 +25,10 @@ _BASES = {
 }  # fmt: skip
 _ENUMS = {"builtins.str", "builtins.int"}
 _IMPORT_ERRORS = {"builtins.ImportError", "builtins.ModuleNotFoundError"}
+# What a look-up or a conversion raises; never what a kernel, PyTorch or the judge does.
+_LOOKUP_ERRORS = {
+    f"builtins.{name}Error" for name in ("Key", "Index", "Lookup", "Value", "Type", "Attribute")
+}
 _OTHERS = re.compile(
     "^(aten|prims?|rngprims|quantized|_?c10d(_functional)?|inductor|mkldnn|onednn|sparse|profiler|"
     "torchvision|torchaudio|fbgemm|flash_attn|symm_mem|higher_order|debugprims)::"
@@ -44,9 +49,10 @@ def errors(view: View) -> Iterator[Finding]:
     for node in view.all:
         if not isinstance(node, ast.Try | ast.TryStar):
             continue
-        if node.handlers and not _chooses_import(view, node):
+        hides = [handler for handler in node.handlers if not _raises_another(view, handler)]
+        if hides and not _chooses_import(view, node):
             why = "except hides a failure or runs something in its place; check beforehand instead"
-            yield view.finding(node.handlers[0], "try-except", why)
+            yield view.finding(hides[0], "try-except", why)
         for left in (part for statement in node.finalbody for part in ast.walk(statement)):
             if isinstance(left, ast.Return | ast.Break | ast.Continue):
                 why = "leaving a finally drops the error; put it after the finally"
@@ -145,6 +151,15 @@ def _chooses_import(view: View, node: ast.Try | ast.TryStar) -> bool:
     return only and all(origins and origins <= _IMPORT_ERRORS for origins in caught)
 
 
+def _raises_another(view: View, handler: ast.ExceptHandler) -> bool:
+    """Whether it only says in other words what failed: the call ends in an error all the same."""
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    named = all(kind and view.origins(kind) for kind in kinds)
+    caught = {origin for kind in kinds if kind for origin in view.origins(kind)}
+    only = len(handler.body) == 1 and isinstance(handler.body[0], ast.Raise)
+    return named and only and caught <= _LOOKUP_ERRORS
+
+
 def _acts(view: View, call: ast.Call, seen: set[ast.AST]) -> str:
     """What a call does beyond making plain data; empty if nothing."""
     for value in view.value(call.func):
@@ -159,10 +174,22 @@ def _acts(view: View, call: ast.Call, seen: set[ast.AST]) -> str:
             return "asks for a GPU"
         if value.kind == "function" and value.node and value.node not in seen:
             seen.add(value.node)
-            for inner in ast.walk(value.node):
+            for inner in _run(value.node):
                 if isinstance(inner, ast.Call) and (why := _acts(view, inner, seen)):
                     return why
     return ""
+
+
+def _run(function: ast.AST) -> Iterator[ast.AST]:
+    """The nodes that run when a function is called: not the bodies of those that it defines."""
+    waiting = [*ast.iter_child_nodes(function)]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, Function):
+            waiting += ast.iter_child_nodes(node)
+        elif not isinstance(node, ast.Lambda):
+            waiting += [*node.decorator_list, *node.args.defaults]
 
 
 def _is_run_at_import(view: View, node: ast.AST) -> bool:

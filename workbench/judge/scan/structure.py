@@ -25,7 +25,7 @@ _BASES = {
 }  # fmt: skip
 _ENUMS = {"builtins.str", "builtins.int"}
 _IMPORT_ERRORS = {"builtins.ImportError", "builtins.ModuleNotFoundError"}
-# What a look-up or a conversion raises; never what a kernel, PyTorch or the judge does.
+# What a look-up or a conversion raises: these may be raised again in other words.
 _LOOKUP_ERRORS = {
     f"builtins.{name}Error" for name in ("Key", "Index", "Lookup", "Value", "Type", "Attribute")
 }

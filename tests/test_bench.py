@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,21 +23,24 @@ from court import write_fixture
 from hypothesis import given
 from hypothesis import strategies as st
 from runs_fixtures import git
-from torch import Tensor
 
+from workbench.bench import measure as measuring
 from workbench.bench import statistics as ours
 from workbench.bench import table
 from workbench.bench.bench import plan
 from workbench.bench.contest import Direction, interleave
-from workbench.bench.entrant import Entrant, Rival, last_rows
+from workbench.bench.entrant import Entrant, Rival
 from workbench.bench.measure import _few
 from workbench.bench.measurement import OURS, Measurement, Point, Result
 from workbench.channel import Channel
 from workbench.errors import UsageError
 from workbench.judge import sandbox
+from workbench.judge.clocks import Seconds
 from workbench.judge.place import Place
 from workbench.judge.remote import Raised, Remote
-from workbench.judge.stage import prepare
+from workbench.judge.repeated import last_rows, times
+from workbench.judge.sandbox import Sandbox
+from workbench.judge.stage import Stage, prepare
 from workbench_kernels.bound import compare
 
 SECONDS = st.floats(1e-6, 1.0)
@@ -173,7 +177,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, lis
     with tempfile.TemporaryDirectory() as folder:
         stage = prepare(root, "relu2", Path(folder))
         with Place(stage, sandbox.find(), "cpu", time.monotonic() + 300) as opened:
-            yield opened, [str(part) for part in stage.path(stage.suite)]
+            yield opened, stage.path(stage.suite)
 
 
 def entrant(place: tuple[Place, list[str]], rival: Rival) -> Entrant:
@@ -190,15 +194,13 @@ def test_a_contender_gives_what_the_op_must_give(how: str, place: tuple[Place, l
     expected = [referee.expect(inputs, seed=1) for inputs in values]
     timed = entrant(place, Rival("it", how))
 
-    def times(t: Tensor) -> int:
-        return 5 if t.shape[0] == few else 1
-
-    timed.put(values, expected[0].upstream, times)
+    over = times(5 * few, few)
+    timed.put_pool(values, expected[0].upstream, over)
     got = timed.results(1, few, backward=True)
     assert got["y"].shape == (few, 31)
     found = compare(got, last_rows(expected[1], few))
     assert [c.message for c in found] == ["", ""]
-    timed.put(values[:1], expected[0].upstream, times)  # the former pool is dropped
+    timed.put_pool(values[:1], expected[0].upstream, over)  # the former pool is dropped
     again = compare(timed.results(0, few, backward=True), last_rows(expected[0], few))
     assert [c.message for c in again] == ["", ""]
 
@@ -206,7 +208,7 @@ def test_a_contender_gives_what_the_op_must_give(how: str, place: tuple[Place, l
 def test_a_peer_is_a_function_of_a_package(place: tuple[Place, list[str]]) -> None:
     peer = entrant(place, Rival("relu", "call", "torch.nn.functional:relu"))
     values = [place[0].referee.draw(4, 8, torch.float32, 1)]
-    peer.put(values, [None], lambda t: 1)
+    peer.put_pool(values, [None], lambda t: 1)
     assert torch.equal(peer.results(0, 4, backward=False)["y"], values[0][0].relu())
     with pytest.raises(Raised, match="no_such_package"):
         entrant(place, Rival("nobody", "call", "no_such_package:f"))
@@ -216,6 +218,53 @@ def test_sums_over_all_rows_are_left_out(place: tuple[Place, list[str]]) -> None
     expected = place[0].referee.expect(place[0].referee.draw(4, 8, torch.float32, 1), seed=1)
     expected.eager["dweight"] = torch.zeros(8)
     assert list(last_rows(expected, 4).eager) == ["dx", "y"]
+
+
+def test_a_measurement_over_a_made_up_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it but the device: contenders load and are right; each size is drawn once for all."""
+    root, drawn = write_fixture(tmp_path, "relu2"), []
+
+    def place(stage: Stage, level: Sandbox, device: str, deadline: float) -> Place:
+        assert device == "cuda"
+        return Place(stage, level, "cpu", deadline)
+
+    def draw(bench: Any, rows: int, cols: int, dtype: torch.dtype) -> Any:
+        drawn.append((rows, cols))
+        return draw_once(bench, rows, cols, dtype)
+
+    draw_once = measuring._Bench._draw
+    monkeypatch.setattr(measuring._Bench, "_draw", draw)
+    monkeypatch.setattr(measuring, "Place", place)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    made_up: dict[str, Any] = {
+        "warm_up": lambda it, calls, backward: None,
+        "samples": lambda it, calls, direction: [1e-5] * calls,
+        "time": lambda it, calls, backward: Seconds(1e-3 + 1e-4 * calls, lies * 1e-4 * calls),
+        "host_seconds": lambda it, calls, direction: 1e-5,
+        "peak_bytes": lambda it: 64,
+        "ceilings": lambda it: {"copy bytes/s": 4e12},
+    }
+    for name, method in made_up.items():
+        monkeypatch.setattr(Entrant, name, method)
+    rivals = (Rival(OURS, "op"), Rival("eager", "reference"), Rival("relu", "call", "nothing:f"))
+    sizes, lies = [(32, 24), (6, 40)], 1.0
+    found = measuring.measure(root, "relu2", measuring.Plan(sizes, rivals=rivals, rounds=6))
+    assert drawn == sizes
+    assert not found.failures
+    assert [r.problem.partition(":")[0] for r in found.points[0].results] == [
+        "",
+        "",
+        "ModuleNotFoundError",
+    ]
+    assert found.points[1].clock["both"] == pytest.approx((1e-4, 1e-4))
+    assert found.points[1].against("eager", "backward") == ours.Interval(low=1, median=1, high=1)
+
+    lies = 0.5
+    found = measuring.measure(root, "relu2", measuring.Plan(sizes[:1], rivals=rivals, rounds=6))
+    said = "(32, 24) forward: 50.0 us a call by its events, 100.0 by our clock"
+    assert found.failures[0] == said
 
 
 def test_without_a_gpu_it_is_compiled_and_kept(tmp_path: Path) -> None:

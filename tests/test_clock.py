@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench.judge.checks import clock as clock_module
+from workbench.judge import clocks
 from workbench.judge.checks.clock import POOL, Clock
 from workbench.judge.op import Op, Pool
 from workbench.judge.trial import conduct
@@ -24,7 +24,7 @@ CALL_SECONDS = 0.0005
 @pytest.fixture(autouse=True)
 def short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that sleeps keeps its time in shorter runs than a GPU's."""
-    monkeypatch.setattr(clock_module, "RUN_SECONDS", 0.015)
+    monkeypatch.setattr(clocks, "RUN_SECONDS", 0.015)
 
 
 class Sleeper:

@@ -12,26 +12,29 @@ import random
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from workbench.bench.contest import Direction, interleave
-from workbench.bench.entrant import Entrant, Rival, last_rows
+from workbench.bench.entrant import Entrant, Rival
 from workbench.bench.measurement import OURS, Measurement, Point, Result
-from workbench.channel import Channel, dtype_name
+from workbench.channel import dtype_name
 from workbench.errors import WorkbenchError
-from workbench.judge import sandbox
+from workbench.judge import clocks, sandbox
 from workbench.judge.place import Place
-from workbench.judge.remote import Ended, Raised, Remote
+from workbench.judge.remote import Ended, Raised
+from workbench.judge.repeated import last_rows, times
 from workbench.judge.stage import prepare
 from workbench.judge.trial import Skip
 from workbench_kernels.bound import compare
 from workbench_kernels.spec import OpSpec, Traffic
+from workbench_kernels.truth import Expected
 
 EAGER, COMPILED = "eager", "torch.compile"
 RIVALS = (
@@ -45,9 +48,7 @@ ROUNDS, CALLS = 12, 5
 POOL, MOST_FEW, WARM_UP = 3, 64, 6
 # A compiler that tunes itself takes minutes.
 PATIENCE_SECONDS, TIMEOUT_SECONDS = 300.0, 3600.0
-# How long the shorter of the two runs lasts by which the clocks are compared, and how far they may
-# be apart, as in `workbench.judge.checks.clock`.
-RUN_SECONDS, APART, APART_SECONDS, TRIES = 0.05, 0.1, 3e-6, 3
+TRIES = 3  # for the clocks to agree
 
 
 @dataclass(frozen=True)
@@ -80,16 +81,15 @@ def measure(
         stage = prepare(root, op, Path(folder))
         deadline = time.monotonic() + TIMEOUT_SECONDS
         with Place(stage, sandbox.find(), "cuda", deadline) as place:
-            path = [str(part) for part in stage.path(stage.suite)]
             try:
-                return _Bench(place, path, plan, deadline).run(op, progress)
+                return _Bench(place, stage.path(stage.suite), plan).run(op, progress)
             except (Raised, Ended) as error:
                 raise WorkbenchError(f"{op} can't be measured: {error}") from error
 
 
 class _Bench:
-    def __init__(self, place: Place, path: Sequence[str], plan: Plan, deadline: float) -> None:
-        self._place, self._path, self._plan, self._deadline = place, path, plan, deadline
+    def __init__(self, place: Place, path: Sequence[str], plan: Plan) -> None:
+        self._place, self._path, self._plan = place, path, plan
         self._chance = random.Random(plan.seed)
         self._failures: list[str] = []
 
@@ -120,21 +120,12 @@ class _Bench:
         entrants, problems = dict[str, Entrant](), dict[str, str]()
         for rival in self._plan.rivals:
             try:
-                remote = processes.enter_context(self._process())
+                started = self._place.processes(self._place.host.contend, 1, PATIENCE_SECONDS)
+                (remote,) = processes.enter_context(started)
                 entrants[rival.name] = Entrant(remote, rival, spec, self._path)
             except (Raised, Ended) as error:
                 problems[rival.name] = str(error)
         return entrants, problems
-
-    @contextmanager
-    def _process(self) -> Iterator[Remote]:
-        job = self._place.host.contend()
-        remote = Remote(Channel(job.end), self._deadline, job.ending, PATIENCE_SECONDS)
-        try:
-            yield remote
-        finally:
-            remote.close()
-            job.stop()
 
     def _point(
         self,
@@ -151,9 +142,10 @@ class _Bench:
             directions += ["backward", "both"]
         found = {name: Result(contender=name, problem=text) for name, text in problems.items()}
         ready = dict[str, Entrant]()
+        drawn = cache(partial(self._draw, rows, cols, dtype))
         for name, entrant in entrants.items():
             try:
-                error = self._ready(entrant, rows, cols, dtype)
+                error = self._ready(entrant, drawn())
                 ready[name], found[name] = entrant, Result(contender=name, error=error)
             except (Raised, Ended, Skip, _Wrong) as problem:
                 found[name] = Result(contender=name, problem=str(problem))
@@ -182,25 +174,30 @@ class _Bench:
             clock=self._clocks(ready[OURS], rows, cols) if OURS in ready else {},
         )
 
-    def _ready(self, entrant: Entrant, rows: int, cols: int, dtype: torch.dtype) -> float:
+    def _draw(self, rows: int, cols: int, dtype: torch.dtype) -> _Drawn:
+        """What every contender is given.
+
+        Raises:
+            Skip: the op has no inputs of this size.
+        """
+        referee, few = self._place.referee, _few(rows, cols)
+        values = [referee.draw(few, cols, dtype, self._plan.seed + i) for i in range(POOL)]
+        expected = [referee.expect(inputs, seed=self._plan.seed) for inputs in values]
+        return _Drawn(rows, few, values, expected)
+
+    def _ready(self, entrant: Entrant, drawn: _Drawn) -> float:
         """Give it its inputs and let it warm up; how wrong its last rows are, over eager's error.
 
         Raises:
             _Wrong: it computes something else.
         """
-        referee, few = self._place.referee, _few(rows, cols)
-        values = [referee.draw(few, cols, dtype, self._plan.seed + i) for i in range(POOL)]
-        backward = bool(referee.spec.differentiable)
-        expected = [referee.expect(inputs, seed=self._plan.seed) for inputs in values]
-
-        def times(t: Tensor) -> int:
-            return rows // few if t.ndim and t.shape[0] == few else 1
-
-        entrant.put(values, expected[0].upstream, times)
+        backward = bool(entrant.spec.differentiable)
+        over = times(drawn.rows, drawn.few)
+        entrant.put_pool(drawn.values, drawn.expected[0].upstream, over)
         entrant.warm_up(WARM_UP, backward=backward)
         which = self._chance.randrange(POOL)
-        kept = last_rows(expected[which], few)
-        got = entrant.results(which, few, backward=backward)
+        kept = last_rows(drawn.expected[which], drawn.few)
+        got = entrant.results(which, drawn.few, backward=backward)
         comparisons = compare({n: t for n, t in got.items() if n in kept.eager}, kept)
         if entrant.rival.name == OURS and (wrong := [c.message for c in comparisons if c.message]):
             raise _Wrong(wrong[0])
@@ -209,34 +206,34 @@ class _Bench:
     def _clocks(
         self, entrant: Entrant, rows: int, cols: int
     ) -> dict[Direction, tuple[float, float]]:
-        """Seconds per call of the op by our clock and by its events, over the same runs."""
+        """Seconds per call of the op by both clocks."""
         found: dict[Direction, tuple[float, float]] = {}
         directions: list[tuple[Direction, bool]] = [("forward", False)]
         if self._place.referee.spec.differentiable:
             directions.append(("both", True))
         for direction, backward in directions:
+            run = partial(entrant.time, backward=backward)
             for _ in range(TRIES):
-                found[direction] = ours, theirs = _quotients(entrant, backward)
-                if abs(ours - theirs) <= APART * max(ours, theirs) + APART_SECONDS:
+                found[direction] = spent = clocks.per_call(run, clocks.enough(run, 1))
+                if spent.agree:
                     break
             else:
-                apart = f"{1e6 * theirs:.1f} us a call by its events, {1e6 * ours:.1f} by our clock"
-                self._failures.append(f"({rows}, {cols}) {direction}: {apart}")
+                self._failures.append(f"({rows}, {cols}) {direction}: {spent}")
         return found
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A pool of inputs of `few` rows, repeated until there are `rows`, and what is expected."""
+
+    rows: int
+    few: int
+    values: Sequence[Sequence[Tensor]]
+    expected: Sequence[Expected]
 
 
 class _Wrong(Exception):
     """The op is timed doing something else than its reference does."""
-
-
-def _quotients(entrant: Entrant, backward: bool) -> tuple[float, float]:
-    calls = 1
-    while entrant.time(calls, backward=backward)[0] < RUN_SECONDS and calls < 4096:
-        calls *= 2
-    once = min(entrant.time(calls, backward=backward) for _ in range(2))
-    twice = min(entrant.time(2 * calls, backward=backward) for _ in range(2))
-    ours, theirs = ((b - a) / calls for a, b in zip(once, twice, strict=True))
-    return ours, theirs
 
 
 def _training_dtype(spec: OpSpec) -> torch.dtype:

@@ -69,11 +69,9 @@ class Point(_Frozen):
 
     def loses(self) -> bool:
         """Whether a peer is faster than the op in any direction, beyond the noise."""
-        ratios = (
-            self.against(peer, direction)
-            for peer in self.peers
-            for direction in (self.of(peer) or Result(contender=peer)).rounds
-        )
+        ours = self.of(OURS)
+        ways = ours.rounds if ours is not None else {}
+        ratios = (self.against(peer, way) for peer in self.peers for way in ways)
         return any(ratio is not None and ratio.low > 1 for ratio in ratios)
 
 

@@ -140,7 +140,7 @@ def static_report(
         stage = prepare(library_root, op, Path(folder))
         settings = {
             "op": op,
-            "path": [str(stage.suite), str(stage.package)],
+            "path": stage.path(stage.suite),
             "targets": names,
             "dtypes": list(dtypes),
         }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +79,7 @@ def of_measurement(
             "device": measurement.device,
         },
         machine=this_machine(sandbox),
-        versions=versions({package: version(package) for package in ("torch", "triton")}),
+        versions=versions({}),
         summary=tuple(measurement.summary()),
         data=measurement.model_dump(),
         **_made(),

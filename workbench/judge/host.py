@@ -80,10 +80,9 @@ class Host:
         """A process for something that is timed."""
         return self._start({"job": "contend"})
 
-    def suite(self, test: Path, path: Sequence[Path], *, first_failure: bool) -> Job:
+    def suite(self, test: Path, path: Sequence[str], *, first_failure: bool) -> Job:
         """A process that runs a test file once, with the op found on `path`."""
-        found = [str(folder) for folder in path]
-        asked = {"test": str(test), "path": found, "first failure": first_failure}
+        asked = {"test": str(test), "path": list(path), "first failure": first_failure}
         return self._start({"job": "suite", **asked})
 
     def end(self, pid: int, patience: float) -> int | None:

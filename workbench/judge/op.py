@@ -15,6 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from workbench.judge.holding import Holding
 from workbench.judge.referee import Referee
 from workbench.judge.remote import Ended, Remote, check_raised
 from workbench.judge.trial import Hand
@@ -65,7 +66,7 @@ class Pool:
     upstream: list[list[int | None]]
 
 
-class Op:
+class Op(Holding):
     """One candidate and its referee. Whatever is asked raises `Ended` once the worker is gone.
 
     Several workers may run the same candidate: a thread asks the first one, or the one whose hand
@@ -152,32 +153,11 @@ class Op:
 
     # What the worker does
 
-    def put(
-        self, tensors: Sequence[Tensor], times: Callable[[Tensor], int] = lambda t: 1
-    ) -> list[int]:
-        """Give the worker tensors, each `times` over along its first dimension; their handles."""
-        reply, _ = self._ask({"do": "put", "repeat": [times(t) for t in tensors]}, tensors)
-        return [int(handle) for handle in reply["handles"]]
-
     def send(
         self, expected: Expected | None, times: Callable[[Tensor], int] = lambda t: 1
     ) -> list[int | None]:
-        """Give it the gradients to send back: a handle for each output, None where it has none."""
-        upstream = expected.upstream if expected is not None else ()
-        handles = iter(self.put([dy for dy in upstream if dy is not None], times))
-        return [None if dy is None else next(handles) for dy in upstream]
-
-    def write(self, handles: Sequence[int], tensors: Sequence[Tensor]) -> None:
-        """Other values in the memory of tensors it has."""
-        self._ask({"do": "write", "handles": list(handles)}, tensors)
-
-    def read(self, handles: Sequence[int]) -> list[Tensor]:
-        """The values of tensors it has."""
-        return self._ask({"do": "read", "handles": list(handles)})[1]
-
-    def drop(self, handles: Sequence[int | None]) -> None:
-        """Let it forget tensors."""
-        self._ask({"do": "drop", "handles": [h for h in handles if h is not None]})
+        """Give it the gradients to send back, as `put_upstream`."""
+        return self.put_upstream(expected.upstream if expected is not None else (), times)
 
     def call(
         self,
@@ -300,19 +280,6 @@ class Op:
         pairs = zip(pool.inputs, pool.upstream, strict=True)
         calls = [{**self._arguments(own), "upstream": sent} for own, sent in pairs]
         return {"pool": calls, "backward": backward}
-
-    def _arguments(
-        self,
-        handles: Sequence[int],
-        needs: Sequence[str] | None = None,
-        parameters: Mapping[str, float] | None = None,
-    ) -> dict[str, Any]:
-        return {
-            "names": self.spec.tensors,
-            "inputs": list(handles),
-            "needs": list(self.spec.differentiable if needs is None else needs),
-            "parameters": dict(parameters or {}),
-        }
 
     def _ask(
         self, body: dict[str, Any], tensors: Sequence[Tensor] = ()

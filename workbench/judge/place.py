@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -54,13 +54,25 @@ class Place:
         Raises:
             Ended: the host is gone.
         """
-        path = [str(part) for part in self._stage.path(folder)]
-        referee, jobs, remotes = self.referee, list[Job](), list[Remote]()
-        try:
-            for _ in range(self._workers):
-                jobs.append(job := self.host.serve())
-                remotes.append(Remote(Channel(job.end), self._deadline, job.ending, patience))
+        referee, path = self.referee, self._stage.path(folder)
+        with self.processes(self.host.serve, self._workers, patience) as remotes:
             yield Op(referee, remotes, self._stage.name, path)
+
+    @contextmanager
+    def processes(
+        self, start: Callable[[], Job], count: int, patience: float
+    ) -> Iterator[list[Remote]]:
+        """So many jobs of the host's, until the context is left.
+
+        Raises:
+            Ended: the host is gone.
+        """
+        jobs, remotes = list[Job](), list[Remote]()
+        try:
+            for _ in range(count):
+                jobs.append(job := start())
+                remotes.append(Remote(Channel(job.end), self._deadline, job.ending, patience))
+            yield remotes
         finally:
             for remote in remotes:  # all end at once: to leave a GPU takes each of them a while
                 remote.close()

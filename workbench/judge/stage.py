@@ -99,9 +99,9 @@ class Stage:
         """The op's test."""
         return self.suite / f"test_{self.name}.py"
 
-    def path(self, folder: Path) -> list[Path]:
+    def path(self, folder: Path) -> list[str]:
         """Where a process finds the op that lies in `folder`, and the library."""
-        return [folder, self.package]
+        return [str(folder), str(self.package)]
 
     def variant(self, name: str) -> Path:
         """Where a variant lies: the path, which its tests can see, tells nobody which one it is."""

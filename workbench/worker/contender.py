@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from workbench.worker import timing
-from workbench.worker.calls import Call
-from workbench.worker.holder import Holder, Reply, Request, detached
+from workbench.worker.holder import Holder, Reply, Request, detached, last_rows
 
 # How `torch.compile` is asked for each kind of reference.
 _COMPILED: dict[str, dict[str, Any]] = {
@@ -92,14 +91,9 @@ class Contender(Holder):
         call = self._pool(body)[body["which"]]
         leaves, outputs = call.outputs(self._function)
         gradients = call.gradients(leaves, outputs) if body["backward"] else {}
-        rows = body["last"]
-        results = [t[-rows:] if t.ndim else t for t in (*outputs, *gradients.values())]
-        return {"outputs": len(outputs), "gradients": list(gradients)}, [
-            detached(t) for t in results
-        ]
+        results = [last_rows(t, body["last"]) for t in (*outputs, *gradients.values())]
+        reply = {"outputs": len(outputs), "gradients": list(gradients)}
+        return reply, [detached(t) for t in results]
 
     def _ceilings(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         return timing.ceilings(), []
-
-    def _pool(self, body: dict[str, Any]) -> list[Call]:
-        return [self._prepare(call) for call in body["pool"]]

@@ -96,6 +96,9 @@ class Holder:
             kept=self._leaves,
         )
 
+    def _pool(self, body: dict[str, Any]) -> list[Call]:
+        return [self._prepare(call) for call in body["pool"]]
+
     def _own(self, handles: Sequence[int | None]) -> list[Tensor | None]:
         return [None if handle is None else self._tensors[handle] for handle in handles]
 
@@ -111,6 +114,11 @@ class Holder:
         storage = t.untyped_storage().to(device=self._device)
         placed = torch.empty(0, dtype=t.dtype, device=self._device)
         return placed.set_(storage, t.storage_offset(), t.shape, t.stride())
+
+
+def last_rows(t: Tensor, rows: int | None) -> Tensor:
+    """So many rows of a tensor that has rows; None: all."""
+    return t[-rows:] if t.ndim and rows is not None else t
 
 
 def detached(t: Tensor) -> Tensor:

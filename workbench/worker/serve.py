@@ -21,7 +21,7 @@ from torch.func import functional_call
 from workbench.channel import Channel
 from workbench.worker import timing
 from workbench.worker.calls import Call, form, share_memory, twice, uninitialised_is_nan
-from workbench.worker.holder import Holder, Reply, Request, detached
+from workbench.worker.holder import Holder, Reply, Request, detached, last_rows
 from workbench.worker.record import Recorder, originals, replaced, state
 
 # Bound before any candidate is imported: replacing it in its module changes nothing here.
@@ -106,7 +106,7 @@ class Server(Holder):
         }
         if body.get("keep"):
             reply["kept"] = self._keep(results)
-        values = [detached(t if last is None else _last(t, last)) for t in results]
+        values = [detached(last_rows(t, last)) for t in results]
         if body.get("inputs back"):
             values += [_cpu(t) for t in inputs]
         return reply, values
@@ -146,7 +146,7 @@ class Server(Holder):
     def _time(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         """Many calls, unrecorded; the results stay here until some are asked for."""
         assert self._function is not None
-        pool = [self._prepare(call) for call in body["pool"]]
+        pool = self._pool(body)
         spent, self._timed = timing.run(
             self._function, pool, body["calls"], backward=body["backward"]
         )
@@ -157,7 +157,7 @@ class Server(Holder):
 
     def _profile(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         assert self._function is not None
-        pool = [self._prepare(call) for call in body["pool"]]
+        pool = self._pool(body)
         return {"kernels": timing.kernels(self._function, pool, backward=body["backward"])}, []
 
     def _callable(self, what: str, call: Call) -> Callable[..., Any]:
@@ -206,7 +206,3 @@ def _as_function(instance: Any, call: Call) -> Callable[..., Any]:
         return functional_call(instance, {name: named[name] for name in own}, passed)
 
     return function
-
-
-def _last(t: Tensor, rows: int) -> Tensor:
-    return t[-rows:] if t.ndim else t

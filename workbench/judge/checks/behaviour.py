@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -14,6 +14,7 @@ from workbench.channel import dtype_name
 from workbench.judge.checks.cases import TALL
 from workbench.judge.memory import same_bits
 from workbench.judge.op import Op
+from workbench.judge.repeated import last_rows, times
 from workbench.judge.trial import Skip, Trial, Wrong
 from workbench_kernels.bound import Comparison, compare
 from workbench_kernels.testing import LAYOUTS, small_shape
@@ -160,16 +161,13 @@ class Behaviour:
         few = self.op.draw(FEW, cols, dtype, self.seed)
         expected = self.op.expect(few, seed=self.seed)
 
-        def times(t: Tensor) -> int:
-            return rows // FEW if t.ndim and t.shape[0] == FEW else 1
-
-        handles, upstream = self.op.put(few, times), self.op.send(expected, times)
+        over = times(rows, FEW)
+        handles, upstream = self.op.put(few, over), self.op.send(expected, over)
         called = self.op.call(handles, expected, upstream=upstream, last=FEW)
         self.op.drop([*handles, *upstream])
-        by_rows = [n for n, t in expected.eager.items() if t.ndim and t.shape[0] == FEW]
-        eager, truth = ({n: of[n] for n in by_rows} for of in (expected.eager, expected.truth))
-        last = {name: t for name, t in called.results.items() if name in by_rows}
-        return compare(last, replace(expected, eager=eager, truth=truth))
+        wanted = last_rows(expected, FEW)
+        last = {name: t for name, t in called.results.items() if name in wanted.eager}
+        return compare(last, wanted)
 
 
 def _exchanged(inputs: Sequence[Tensor], seed: int) -> list[Tensor]:

@@ -1,11 +1,8 @@
 """The checks of time, on a GPU: the judge's clock and the device's events agree, what is timed is
 right, and the time is spent in the op's own kernels.
 
-The time per call is the difference quotient of N and 2N calls, so that neither the request nor the
-start of the device counts: by the judge's own clock, and by the events of the same two runs. How
-fast the machine happens to be is in both; compared over different runs, they were apart by up to a
-third on a shared host (H100), over the same runs never by more than 2 %. Between the runs the
-values change, in the same memory; which of the pool's results are looked at is drawn afterwards.
+How the clocks are compared is in `workbench.judge.clocks`. Between the two runs the values change,
+in the same memory; which of the pool's results are looked at is drawn afterwards.
 """
 
 from __future__ import annotations
@@ -19,18 +16,16 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
+from workbench.judge import clocks
+from workbench.judge.clocks import Seconds
 from workbench.judge.op import Op, Pool
 from workbench.judge.trial import Skip, Trial, Wrong
 from workbench_kernels.bound import Comparison, compare
 
 POOL = 4
-# The shorter run lasts about so long, of which a request takes a fraction of a millisecond; the
-# fastest of so many counts.
-RUN_SECONDS, RUNS = 0.05, 2
-FEW, MOST = 10, 5000
-# How far the two clocks may be apart, beside noise; tried again, when the judge's other work on the
-# machine is done.
-APART, APART_SECONDS, TRIES = 0.1, 3e-6, 4
+FEW = 10
+# Tried again, when the judge's other work on the machine is done.
+TRIES = 4
 # The share of the GPU's time that the op's kernels take.
 LEAST_SHARE = 0.9
 
@@ -74,15 +69,14 @@ class Clock:
         return [("forward", False), *both]
 
     def _clocks_agree(self, backward: bool) -> list[Comparison]:
-        pool, apart = self._pool, ""
+        pool = self._pool
         for attempt in range(TRIES):
-            ours, theirs = self._measure(pool, backward, turn=attempt + 1)
-            if abs(ours - theirs) <= APART * max(ours, theirs) + APART_SECONDS:
+            found = self._measure(pool, backward, turn=attempt + 1)
+            if found.agree:
                 break
             self.settle()
-            apart = f"{1e6 * theirs:.1f} us a call by its events, {1e6 * ours:.1f} by our clock"
         else:
-            raise Wrong(apart)
+            raise Wrong(str(found))
         if self.op.spec.mutates:  # many calls over: it is the first one that has a truth
             for handles, values in zip(pool.inputs, pool.values, strict=True):
                 self.op.write(handles, values)
@@ -92,32 +86,22 @@ class Clock:
         got = self.op.timed_results(which, expected if backward else None)
         return [c for c in compare(got, expected) if backward or c.name.startswith("y")]
 
-    def _measure(self, pool: Pool, backward: bool, turn: int) -> tuple[float, float]:
-        """Seconds per call, by the judge's clock and by the device's events."""
-        calls = self._enough(pool, backward)
-        once, events_once = self._fastest(pool, calls, backward)
-        for which, handles in enumerate(pool.inputs):
-            pool.values[which] = _turned(pool.values[which], turn)
-            self.op.write(handles, pool.values[which])
-        twice, events_twice = self._fastest(pool, 2 * calls, backward)
-        return (twice - once) / calls, (events_twice - events_once) / calls
+    def _measure(self, pool: Pool, backward: bool, turn: int) -> Seconds:
+        """Seconds per call. The first ones may take longer, to compile and tune."""
 
-    def _enough(self, pool: Pool, backward: bool) -> int:
-        """How many calls last long enough. The first ones may take longer, to compile and tune."""
-        calls = FEW
-        self._run(pool, calls, backward)
-        while calls < MOST and self._run(pool, calls, backward)[0] < RUN_SECONDS:
-            calls *= 2
-        return calls
+        def between() -> None:
+            for which, handles in enumerate(pool.inputs):
+                pool.values[which] = _turned(pool.values[which], turn)
+                self.op.write(handles, pool.values[which])
 
-    def _fastest(self, pool: Pool, calls: int, backward: bool) -> tuple[float, float]:
-        """The run that was least disturbed."""
-        return min(self._run(pool, calls, backward) for _ in range(RUNS))
+        run = partial(self._run, pool, backward=backward)
+        run(FEW)
+        return clocks.per_call(run, clocks.enough(run, FEW), between)
 
-    def _run(self, pool: Pool, calls: int, backward: bool) -> tuple[float, float]:
+    def _run(self, pool: Pool, calls: int, backward: bool) -> Seconds:
         started = time.perf_counter()
         events = self.op.timed(pool, calls, backward=backward)
-        return time.perf_counter() - started, events
+        return Seconds(time.perf_counter() - started, events)
 
     def _own_share(self, backward: bool) -> list[Comparison]:
         spent = self.op.kernel_times(self._pool, backward=backward)

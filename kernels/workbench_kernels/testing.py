@@ -62,13 +62,17 @@ def small_shape(spec: OpSpec) -> tuple[int, int]:
 def cases(spec: OpSpec) -> list[Case]:
     """Every shape in every dtype; then the small shape with other parameters than the defaults."""
     plain = [Case(*shape, dtype) for shape in spec.shapes for dtype in spec.dtypes]
+    return plain + changed_parameters(spec, spec.dtypes[0])
+
+
+def changed_parameters(spec: OpSpec, dtype: torch.dtype) -> list[Case]:
+    """The small shape with every parameter smaller than its default, and with every one larger."""
     if not spec.parameters:
-        return plain
+        return []
     smaller, larger = {}, {}
     for name, value in spec.parameters.items():
         smaller[name], larger[name] = _others(value)
-    shape, dtype = small_shape(spec), spec.dtypes[0]
-    return plain + [Case(*shape, dtype, changed) for changed in (smaller, larger)]
+    return [Case(*small_shape(spec), dtype, changed) for changed in (smaller, larger)]
 
 
 def _others(value: float) -> tuple[float, float]:
@@ -166,8 +170,9 @@ def check_registration(spec: OpSpec, function: Function) -> None:
     check_ops(spec.name, lambda: run(spec, function, inputs, upstream))
 
 
-def check_ops(name: str, call: Callable[[], object]) -> None:
-    """`torch.library.opcheck` on every op that is not PyTorch's own and that `call` calls.
+def check_ops(name: str, call: Callable[[], object], tests: Sequence[str] | None = None) -> None:
+    """`torch.library.opcheck` on every op that is not PyTorch's own and that `call` calls: all its
+    tests, or those of the names `tests`.
 
     Raises:
         Exception: whatever opcheck finds wrong.
@@ -177,9 +182,10 @@ def check_ops(name: str, call: Callable[[], object]) -> None:
         call()
     if not recorder.calls:
         raise AssertionError(f"{name}: no registered op was called")
+    chosen: dict[str, Any] = {} if tests is None else {"test_utils": tuple(tests)}
     for op, args, kwargs in recorder.calls:
         fit = args if _has_gradient(op, args, kwargs) else _without_gradient(args)
-        torch.library.opcheck(op, fit, kwargs)
+        torch.library.opcheck(op, fit, kwargs, **chosen)
 
 
 def _has_gradient(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

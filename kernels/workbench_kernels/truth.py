@@ -124,11 +124,14 @@ def expect(
     needs: Sequence[str] | None = None,
     seed: int = 0,
     layout: Callable[[Tensor], Tensor] | None = None,
+    only: int | None = None,
 ) -> Expected:
-    """What the op must give for these inputs, and random gradients to send back (in `layout`)."""
+    """What the op must give for these inputs, and random gradients to send back (in `layout`); with
+    `only`, for that output alone.
+    """
     pristine = [t.clone(memory_format=torch.contiguous_format) for t in inputs]
     _, outputs = call(spec, spec.reference, pristine, parameters=parameters, needs=needs)
-    upstream = _upstream(outputs, seed, layout)
+    upstream = _upstream(outputs, seed, layout, only)
     evaluate = partial(_evaluate, spec, parameters=parameters, needs=needs)
     eager = evaluate(pristine, upstream)
     doubles = [t.double() if t.is_floating_point() else t for t in pristine]
@@ -170,12 +173,16 @@ def _distance(approximate: dict[str, Tensor], exact: dict[str, Tensor]) -> dict[
 
 
 def _upstream(
-    outputs: Sequence[Tensor], seed: int, layout: Callable[[Tensor], Tensor] | None
+    outputs: Sequence[Tensor],
+    seed: int,
+    layout: Callable[[Tensor], Tensor] | None,
+    only: int | None,
 ) -> tuple[Tensor | None, ...]:
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed + 1_000_003)  # not the numbers the inputs are
         drawn = [torch.randn_like(y.detach()) if y.requires_grad else None for y in outputs]
-    return tuple(dy if dy is None or layout is None else layout(dy) for dy in drawn)
+    sent = [dy if only in (None, index) else None for index, dy in enumerate(drawn)]
+    return tuple(dy if dy is None or layout is None else layout(dy) for dy in sent)
 
 
 class _StayInFloat64(TorchDispatchMode):

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from workbench.judge.checks import Behaviour, Clock, Interface, Spec, Values, Work
+from workbench.judge.draws import by_several_draws
 from workbench.judge.op import Op
 from workbench.judge.place import Place
 from workbench.judge.remote import Ended, Raised
@@ -25,6 +26,10 @@ from workbench_kernels.bound import Comparison
 _MUTANT_SECONDS = 30.0
 # One trial of these takes longest. Of several hands, one begins with it while others do the rest.
 _LONG = ("torch op", "torch.compile", "large offsets")
+# What a mutant is not tried with: nearly always it would be in vain.
+_DEAR = ("module", "second derivative", "torch op", "torch.compile", "large offsets")
+# How far the seeds of two draws are apart.
+_DRAW = 1000
 _SHORT = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -125,11 +130,9 @@ class Examination:
         """The import, then what several hands may share, then what looks back over all calls or
         measures time. Nothing goes on without the op's process.
         """
-        alone, behaviour = ONE_HAND, Behaviour(op, self._seed, self._free).checks()
-        repeatable = {"repeatable": behaviour.pop("repeatable")}
-        interface = Interface(op, self._seed)
+        alone, shared = ONE_HAND, by_several_draws(partial(self._compared, op))
+        repeatable = {"repeatable": shared.pop("repeatable")}
         clock = Clock(op, self._seed, self._device.is_gpu, settle)
-        shared = {**Values(op, self._seed).checks(), **behaviour, **interface.checks()}
         last = {**clock.checks(), **repeatable, **Work(op, self._seed).checks()}
         imports = {"imports": lambda: [Trial(self._stage.name, partial(_load, op))]}
         with ThreadPoolExecutor(1) as beside:
@@ -140,6 +143,12 @@ class Examination:
                     yield check
                     if check.status == "failed" and check.name in ("imports", "process"):
                         return
+
+    def _compared(self, op: Op, draw: int) -> dict[str, Trials]:
+        """The checks that compare results, with values of one draw."""
+        seed = self._seed + _DRAW * draw
+        values, behaviour = Values(op, self._seed, seed), Behaviour(op, seed, self._free)
+        return {**values.checks(), **behaviour.checks(), **Interface(op, seed).checks()}
 
     @property
     def _free(self) -> int:
@@ -157,9 +166,9 @@ class Examination:
         """What is wrong with the op in `folder`, "" if nothing can be found there."""
         try:
             with place.opened(folder, _MUTANT_SECONDS) as op:
-                interface = Interface(op, self._seed)
-                groups = Values(op, self._seed).checks() | Behaviour(op, self._seed).checks()
-                groups |= {"form": interface.form, "refusals": interface.refusals}
+                groups = by_several_draws(partial(self._compared, op))
+                for dear in _DEAR:
+                    del groups[dear]
                 return first_wrong(groups, op.hands)
         except (Raised, Ended) as error:
             return str(error)

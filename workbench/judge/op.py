@@ -236,15 +236,17 @@ class Op(Holding):
         handles = self.put(inputs)
         return self._ask({"do": "twice", **self._arguments(handles), "upstream": []})[1]
 
-    def opcheck(self, inputs: Sequence[Tensor], expected: Expected) -> None:
-        """Let `torch.library.opcheck` look at its registered ops.
+    def opcheck(
+        self, inputs: Sequence[Tensor], expected: Expected, tests: Sequence[str] | None = None
+    ) -> None:
+        """Let `torch.library.opcheck` look at its registered ops, in all its tests or in some.
 
         Raises:
             Raised: what it finds wrong.
         """
         handles, sent = self.put(inputs), self.send(expected)
-        body = {"do": "opcheck", "op": self.spec.name, **self._arguments(handles), "upstream": sent}
-        self._ask(body)
+        arguments = {**self._arguments(handles), "upstream": sent}
+        self._ask({"do": "opcheck", "op": self.spec.name, "tests": tests, **arguments})
 
     # Many calls, on a GPU
 

@@ -87,8 +87,10 @@ class Referee:
         needs: Sequence[str] | None = None,
         seed: int = 0,
         layout: str = "",
+        only: int | None = None,
     ) -> Expected:
-        """What the op must give, and the gradients to send back, laid out as `layout` says.
+        """What the op must give, and the gradients to send back, laid out as `layout` says; with
+        `only`, for that output alone.
 
         Raises:
             Skip: the reference itself does not take these inputs.
@@ -99,6 +101,7 @@ class Referee:
             "needs": None if needs is None else list(needs),
             "seed": seed,
             "layout": layout,
+            "only": only,
         }
         try:
             reply, values = self._ask(asked, inputs)

@@ -93,6 +93,7 @@ class Referee:
             needs=body["needs"],
             seed=body["seed"],
             layout=layout,
+            only=body["only"],
         )
         number = next(self._numbers)
         self._expected[number] = expected

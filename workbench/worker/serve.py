@@ -140,7 +140,7 @@ class Server(Holder):
             assert self._function is not None
             call.gradients(*call.outputs(self._function))
 
-        check_ops(body["op"], forward_and_backward)
+        check_ops(body["op"], forward_and_backward, body["tests"])
         return {}, []
 
     def _time(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:

@@ -20,6 +20,8 @@ MOST_SUBSETS_OF = 4
 # So many rows of so many columns are some hundred programs of any kernel, also of one that takes
 # several rows at once; more of either would take the interpreter too long.
 TALL, SOME = 1100, 129
+# Rows as models have them, where kernels like to take another path.
+POWERS = (2048, 4096, 8192)
 # Wider rows than these are not tried: the interpreter takes too long.
 WIDEST = 32768
 SPECIAL = (math.nan, math.inf, -math.inf)
@@ -27,7 +29,8 @@ SPECIAL = (math.nan, math.inf, -math.inf)
 
 def unseen_shapes(spec: OpSpec, seed: int) -> list[tuple[int, int]]:
     """Sizes the author was not shown: one element, row or column, powers of two and others;
-    more rows than a grid of bounded size gets to; and the widest rows that are timed.
+    more rows than a grid of bounded size gets to; a wide power of two; and the widest rows that are
+    timed.
     """
     choose = random.Random(seed)
     cols = choose.sample([2, 3, 16, 17, 64, 65, 127, 255, 256, 511, 1024, 1025, 1537], 3)
@@ -37,6 +40,7 @@ def unseen_shapes(spec: OpSpec, seed: int) -> list[tuple[int, int]]:
         (choose.randint(2, 70), 1),
         (1, choose.randint(2, 99)),
         (choose.randint(TALL, TALL + 100), choose.randint(SOME, SOME + 31)),
+        (2, choose.choice(POWERS)),
         (2, min(WIDEST, max((cols for _, cols in spec.sweep), default=1))),
         *zip(rows, cols, strict=True),
     ]

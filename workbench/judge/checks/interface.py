@@ -16,10 +16,12 @@ from workbench.judge.remote import Raised
 from workbench.judge.trial import Skip, Trial, Wrong
 from workbench_kernels.bound import Comparison, compare, compare_one
 from workbench_kernels.launch import SUPPORTED
-from workbench_kernels.testing import NO_FORMULA, Case, cases, small_shape
+from workbench_kernels.testing import LAYOUTS, NO_FORMULA, Case, cases, small_shape
 
 # PyTorch's own words for a gradient that can't be differentiated, beside NotImplementedError.
 _REFUSALS = (NO_FORMULA, "marked with @once_differentiable")
+# The test of opcheck that compares an op with its fake.
+_FAKE = ("test_faketensor",)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Interface:
         """Right, or refused with NotImplementedError or as PyTorch does; never silently wrong."""
         if not self.op.spec.differentiable:
             raise Skip("no input has a gradient")
-        yield Trial("gradient of the gradient", self._second_derivative)
+        for dtype in self.op.spec.dtypes:
+            yield Trial(dtype_name(dtype), partial(self._second_derivative, dtype))
 
     def refusals(self) -> Iterator[Trial]:
         """What the kernels don't serve is a TypeError or a ValueError."""
@@ -82,8 +85,16 @@ class Interface:
                 yield Trial(name, partial(self._refused_or_right, resized))
 
     def torch_op(self) -> Iterator[Trial]:
-        """`torch.library.opcheck` on the forward and the backward op."""
-        yield Trial("opcheck", self._opcheck)
+        """`torch.library.opcheck` on the forward and the backward op; what it is told of their
+        outputs before they are computed holds for every dtype and layout.
+        """
+        first, *others = self.op.spec.dtypes
+        yield Trial("opcheck", partial(self._opcheck, first))
+        for dtype in others:
+            label = f"opcheck of the fake, {dtype_name(dtype)}"
+            yield Trial(label, partial(self._opcheck, dtype, tests=_FAKE))
+        transposed = partial(self._opcheck, first, LAYOUTS["transposed"], _FAKE)
+        yield Trial("opcheck of the fake, transposed", transposed)
 
     def compiles(self) -> Iterator[Trial]:
         """No graph break, and the same bits."""
@@ -115,8 +126,8 @@ class Interface:
             )
         return []
 
-    def _second_derivative(self) -> list[Comparison]:
-        inputs = self._draw(self.op.spec.dtypes[0])
+    def _second_derivative(self, dtype: torch.dtype) -> list[Comparison]:
+        inputs = self._draw(dtype)
         try:
             given = self.op.twice(inputs)
         except Raised as refusal:
@@ -132,9 +143,14 @@ class Interface:
             for g, e, t in zip(given, eager, truth, strict=True)
         ]
 
-    def _opcheck(self) -> list[Comparison]:
-        inputs = self._draw(self.op.spec.dtypes[0])
-        self.op.opcheck(inputs, self.op.expect(inputs, seed=self.seed))
+    def _opcheck(
+        self,
+        dtype: torch.dtype,
+        put: Callable[[Tensor], Tensor] | None = None,
+        tests: Sequence[str] | None = None,
+    ) -> list[Comparison]:
+        inputs = [put(t) if put else t for t in self._draw(dtype)]
+        self.op.opcheck(inputs, self.op.expect(inputs, seed=self.seed), tests)
         return []
 
     def _compiled(self) -> list[Comparison]:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from workbench.channel import dtype_name
 from workbench.judge.checks.cases import (
-    TALL,
     Planted,
     gradient_subsets,
     magnitudes,
@@ -26,18 +25,30 @@ from workbench.judge.op import Op
 from workbench.judge.remote import Raised
 from workbench.judge.trial import Skip, Trial, Wrong
 from workbench_kernels.bound import Comparison, compare
-from workbench_kernels.testing import BATCHES, LAYOUTS, Case, cases, small_shape
+from workbench_kernels.testing import (
+    BATCHES,
+    LAYOUTS,
+    Case,
+    cases,
+    changed_parameters,
+    small_shape,
+)
 
 # Layouts in which one input at a time is tried; and how small inputs are for a small parameter.
-APART = ("transposed", "every_other_column")
+APART = ("transposed", "every_other_column", "slice_of_wider_rows")
 SMALL = 1e-3
+# A parameter that is smaller guards against what happens at zero, so it is not tried there.
+GUARD = 1e-3
 
 
 @dataclass(frozen=True)
 class Values:
-    """Each method is one check: it yields its trials. `seed` fixes every value that is drawn."""
+    """Each method is one check: it yields its trials. `sizes` is the seed of the sizes that are
+    drawn, `seed` of all values.
+    """
 
     op: Op
+    sizes: int
     seed: int
 
     def checks(self) -> dict[str, Callable[[], Iterator[Trial]]]:
@@ -77,16 +88,24 @@ class Values:
             yield Trial(str(case), partial(self._gradients, case))
 
     def parameters(self) -> Iterator[Trial]:
-        """Parameters away from their defaults; also with small inputs, which small ones show in."""
-        for case in cases(self.op.spec):
-            if case.parameters:
+        """Parameters away from their defaults, and zero one by one; also with small inputs, which
+        small ones show in.
+        """
+        for dtype in self.op.spec.dtypes:
+            for case in changed_parameters(self.op.spec, dtype):
                 yield Trial(str(case), partial(self._case, case))
                 yield Trial(f"{case}, small inputs", partial(self._case, case, scale=SMALL))
+        for name, value in self.op.spec.parameters.items():
+            if type(value) is float and abs(value) > GUARD:
+                case = Case(*small_shape(self.op.spec), self.op.spec.dtypes[0], {name: 0.0})
+                yield Trial(str(case), partial(self._where_it_means_something, case, 1.0))
+                small = partial(self._where_it_means_something, case, SMALL)
+                yield Trial(f"{case}, small inputs", small)
 
     def unseen_shapes(self) -> Iterator[Trial]:
         """Sizes drawn for this verdict, in every dtype."""
-        for shape in unseen_shapes(self.op.spec, self.seed):
-            for dtype in self.op.spec.dtypes if shape[0] < TALL else self.op.spec.dtypes[:1]:
+        for shape in unseen_shapes(self.op.spec, self.sizes):
+            for dtype in self.op.spec.dtypes:
                 case = Case(*shape, dtype)
                 yield Trial(str(case), partial(self._case, case))
 
@@ -128,12 +147,19 @@ class Values:
             for dtype in self.op.spec.dtypes:
                 yield Trial(f"{name}-{dtype_name(dtype)}", partial(self._layout, dtype, name))
         yield Trial("nan", self._nan_sent_back)
+        inputs = self._draw(*small_shape(self.op.spec), self.op.spec.dtypes[0])
+        sent = enumerate(self.op.expect(inputs, seed=self.seed).upstream)
+        used = [index for index, dy in sent if dy is not None]
+        for index in used if len(used) > 1 else []:
+            yield Trial(f"output {index} alone", partial(self._one_output, index))
 
     def subsets(self) -> Iterator[Trial]:
         """Gradients wanted for some inputs and not for others."""
-        case = Case(*small_shape(self.op.spec), self.op.spec.dtypes[0])
-        for needs in gradient_subsets(self.op.spec):
-            yield Trial(", ".join(needs) or "none", partial(self._case, case, needs=needs))
+        for dtype in self.op.spec.dtypes:
+            case = Case(*small_shape(self.op.spec), dtype)
+            for needs in gradient_subsets(self.op.spec):
+                label = f"{', '.join(needs) or 'none'}-{dtype_name(dtype)}"
+                yield Trial(label, partial(self._case, case, needs=needs))
 
     def special(self) -> Iterator[Trial]:
         """NaN and infinities come out where the reference lets them out."""
@@ -162,6 +188,14 @@ class Values:
     ) -> list[Comparison]:
         inputs = scaled(self._draw(case.rows, case.cols, case.dtype), scale)
         return self.op.compare(inputs, parameters=case.parameters, needs=needs, seed=self.seed)
+
+    def _where_it_means_something(self, case: Case, scale: float) -> list[Comparison]:
+        """A parameter that the reference divides by can't be zero; nor need the op take it."""
+        inputs = scaled(self._draw(case.rows, case.cols, case.dtype), scale)
+        expected = self.op.expect(inputs, parameters=case.parameters, seed=self.seed)
+        if not all(t.isfinite().all() for t in expected.truth.values()):
+            raise Skip("the reference gives nothing finite")
+        return _unless_refused(partial(self._case, case, scale=scale))
 
     def _without_grad(self, dtype: torch.dtype, mode: str) -> list[Comparison]:
         inputs = self._draw(*small_shape(self.op.spec), dtype)
@@ -215,6 +249,14 @@ class Values:
         inputs = list(self._draw(*small_shape(self.op.spec), self.op.spec.dtypes[0]))
         inputs[index] = put(inputs[index])
         return self.op.compare(inputs, seed=self.seed)
+
+    def _one_output(self, index: int) -> list[Comparison]:
+        """Of several outputs a caller may use one; then some inputs may have no gradient at all."""
+        inputs = self._draw(*small_shape(self.op.spec), self.op.spec.dtypes[0])
+        expected = self.op.expect(inputs, seed=self.seed, only=index)
+        got = self.op.run(inputs, expected)
+        none = {n: t for n, t in expected.eager.items() if not expected.truth[n].any()}
+        return compare(none | got, expected)
 
     def _nan_sent_back(self) -> list[Comparison]:
         """NaN sent back for every output must come out somewhere; where, is a mask's affair."""

@@ -106,10 +106,20 @@ def test_what_goes_wrong_while_preparing_is_told() -> None:
         yield Trial("two", right)
         raise Ended("the referee is gone")
 
-    checks = list(conduct({"a": skipping, "b": ending, "c": skipping}, ended="spec"))
-    assert [(c.name, c.status) for c in checks] == [("a", "passed"), ("spec", "failed")]
+    def raising() -> Iterator[Trial]:
+        yield Trial("three", right)
+        raise Raised(["ImportError"], "no such module")
+
+    groups = {"a": skipping, "b": raising, "c": ending, "d": skipping}
+    checks = list(conduct(groups, ended="spec"))
+    assert [(c.name, c.status) for c in checks] == [
+        ("a", "passed"),
+        ("b", "failed"),
+        ("spec", "failed"),
+    ]
     assert checks[0].message == "the rest needs a GPU"
-    assert checks[1].message == "the referee is gone, during 'b'"
+    assert checks[1].message == "ImportError: no such module"
+    assert checks[2].message == "the referee is gone, during 'c'"
 
 
 def test_a_check_without_a_trial_is_skipped() -> None:

@@ -65,8 +65,9 @@ def attempt(
     """Attempt the trials of several checks, and say what each came to, in order.
 
     Trials are dealt to the hands in turn, each in a thread of its own, so they may not need each
-    other. A `Skip` while preparing a trial skips the rest of its check. Once an outcome is `enough`
-    or a process has ended, no trial is dealt any more; all before that one have been attempted.
+    other. A `Skip` while preparing a trial skips the rest of its check, anything else raised there
+    fails it. Once an outcome is `enough` or a process has ended, no trial is dealt any more; all
+    before that one have been attempted.
     """
     desk = _Desk(groups, enough)
     if len(hands) == 1:
@@ -116,6 +117,8 @@ def _deal(groups: Mapping[str, Trials]) -> Iterator[tuple[str, Trial | Outcome]]
                 yield check, trial
         except Skip as reason:
             yield check, Outcome(check, skipped=str(reason))
+        except Raised as error:
+            yield check, Outcome(check, wrong=(str(error),))
         except Ended as error:
             yield check, Outcome(check, ended=str(error))
 
@@ -175,7 +178,7 @@ class _Tally:
             return
         self.cases += 1
         if outcome.wrong:
-            self.failed.append(f"{outcome.label}: {'; '.join(outcome.wrong)}")
+            self.failed.append(": ".join(filter(None, (outcome.label, "; ".join(outcome.wrong)))))
         for c in outcome.comparisons:
             if not math.isfinite(c.ratio):
                 continue

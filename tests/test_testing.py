@@ -6,6 +6,7 @@ Plain torch functions stand in for the op: a softmax and a squared ReLU that wor
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -248,3 +249,25 @@ def test_ignoring_strides_fails(layout: str) -> None:
 
     with pytest.raises(AssertionError):
         testing.check_layout(RELU2, ignores_strides, layout)
+
+
+@pytest.mark.parametrize(("strides", "sound"), [((40, 1), True), ((1, 3), False)])
+def test_a_fake_must_say_how_results_lie(strides: tuple[int, int], sound: bool) -> None:
+    library = torch.library.Library("workbench_tests", "FRAGMENT")
+    library.define("lies(Tensor x) -> Tensor", tags=torch.Tag.needs_fixed_stride_order)
+    library.impl("lies", lambda x: x.clone(memory_format=torch.contiguous_format), "CPU")
+
+    def fake(x: Tensor) -> Tensor:
+        return x.new_empty_strided(x.shape, strides)
+
+    torch.library.register_fake("workbench_tests::lies", fake, lib=library)
+    x = torch.randn(40, 3).mT
+    op, call = torch.ops.workbench_tests.lies.default, torch.ops.workbench_tests.lies
+    context = nullcontext() if sound else pytest.raises(Exception, match=r"(?i)stride")
+    with context:
+        testing.check_ops("lies", lambda: call(x), ["test_faketensor"])
+    context = (
+        nullcontext() if sound else pytest.raises(AssertionError, match=r"says strides \(1, 3\)")
+    )
+    with context:  # on a CPU opcheck does not look at strides before torch 2.13
+        testing._check_fake_strides(op, (x,), {})

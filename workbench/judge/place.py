@@ -17,6 +17,11 @@ from workbench.judge.sandbox import Sandbox
 from workbench.judge.stage import Stage
 
 
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 class Place:
     """A worker host and a referee on `device`. Leaving the context ends every process in them."""
 
@@ -85,4 +90,4 @@ class Place:
         kernels, one core each, and each process takes a while to get at the GPU; in the interpreter
         they would only take each other's time.
         """
-        return max(1, min(8, (os.cpu_count() or 1) // 2)) if self.is_gpu else 1
+        return max(1, min(8, cores() // 2)) if self.is_gpu else 1

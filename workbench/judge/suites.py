@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from workbench.judge import suite
 from workbench.judge.mutants import Mutant, mutants, neutral
-from workbench.judge.place import Place
+from workbench.judge.place import Place, cores
 from workbench.judge.stage import CANDIDATE, ORIGINAL, Stage
 from workbench.judge.suite import SuiteResult
 from workbench.judge.verdict import MUTATION, OWN_TESTS, Check, MutantResult
@@ -140,7 +139,7 @@ class _Round:
 
 def _at_once() -> int:
     """How many suites run beside each other."""
-    return max(2, min(10, (os.cpu_count() or 2) - 4))
+    return max(2, min(10, cores() - 4))
 
 
 def own_tests(suites: Suites) -> Check:

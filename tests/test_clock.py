@@ -97,6 +97,15 @@ def test_a_first_call_may_take_longer() -> None:
     assert clock(sleeper).status == "passed"
 
 
+def test_nobody_gets_faster_by_waiting_in_the_shorter_run() -> None:
+    def run(calls: int) -> clocks.Seconds:
+        seconds = 1e-3 * calls + 0.001 + (0.05 if calls == 100 else 0.0)
+        return clocks.Seconds(seconds, seconds)
+
+    assert min(clocks.per_call(run, 99)) == pytest.approx(1e-3)
+    assert min(clocks.per_call(run, 100)) > 1.4e-3
+
+
 @pytest.mark.parametrize("claimed", [0.0, 0.5, 2.0])
 def test_a_worker_that_tells_another_time_is_found_out(claimed: float) -> None:
     check = clock(Sleeper(claimed))

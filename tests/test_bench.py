@@ -32,6 +32,7 @@ from workbench.bench.contest import Direction, interleave
 from workbench.bench.entrant import Entrant, Rival
 from workbench.bench.measure import _few
 from workbench.bench.measurement import OURS, Measurement, Point, Result
+from workbench.bench.peers import peers
 from workbench.channel import Channel
 from workbench.errors import UsageError
 from workbench.judge import sandbox
@@ -212,6 +213,18 @@ def test_a_peer_is_a_function_of_a_package(place: tuple[Place, list[str]]) -> No
     assert torch.equal(peer.results(0, 4, backward=False)["y"], values[0][0].relu())
     with pytest.raises(Raised, match="no_such_package"):
         entrant(place, Rival("nobody", "call", "no_such_package:f"))
+
+
+def test_a_peer_takes_its_own_arguments(place: tuple[Place, list[str]], tmp_path: Path) -> None:
+    file = tmp_path / "peers.toml"
+    file.write_text('[torch]\nrelu2 = "torch.nn.functional:hardtanh(x, -0.5, max_val=0.25)"\n')
+    (rival,) = peers(place[0].referee.spec, file)
+    assert rival.name == f"torch {torch.__version__}"
+    peer = entrant(place, rival)
+    values = [place[0].referee.draw(4, 8, torch.float32, 1)]
+    peer.put_pool(values, [None], lambda t: 1)
+    expected = torch.nn.functional.hardtanh(values[0][0], -0.5, 0.25)
+    assert torch.equal(peer.results(0, 4, backward=False)["y"], expected)
 
 
 def test_sums_over_all_rows_are_left_out(place: tuple[Place, list[str]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,13 @@ from workbench_kernels.truth import output_names
 @dataclass(frozen=True)
 class Rival:
     """What can be timed: `how` it is loaded (see `workbench.worker.contender`); `call` is the place
-    of a peer's function.
+    of a peer's function, `arguments` what it takes instead of the op's tensors.
     """
 
     name: str
     how: str
     call: str = ""
+    arguments: Mapping[str, Any] | None = None
 
 
 class Entrant(Holding):
@@ -35,7 +36,7 @@ class Entrant(Holding):
         self.rival, self._remote, self._spec = rival, remote, spec
         self._pool: list[dict[str, Any]] = []
         body = {"do": "load", "op": spec.name, "how": rival.how, "call": rival.call}
-        self._ask({**body, "path": list(path)})
+        self._ask({**body, "arguments": rival.arguments, "path": list(path)})
 
     @property
     def spec(self) -> OpSpec:

@@ -49,7 +49,9 @@ class Contender(Holder):
         package.__path__[:] = body["path"]
         if how == "call":
             module, _, name = body["call"].partition(":")
-            self._function = getattr(import_module(module), name)
+            function = getattr(import_module(module), name)
+            arguments = body["arguments"]
+            self._function = function if arguments is None else _rearranged(function, arguments)
         elif how == "op":
             self._function = getattr(import_module(f"workbench_kernels.{op}.wrapper"), op)
         else:
@@ -97,3 +99,19 @@ class Contender(Holder):
 
     def _ceilings(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         return timing.ceilings(), []
+
+
+def _rearranged(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Callable[..., Any]:
+    """The function of the op's tensors that calls `function` with them and constants where
+    `arguments` says.
+    """
+    positional, keywords = arguments["positional"], arguments["keywords"]
+
+    def call(*tensors: Tensor) -> Any:
+        def value(one: Mapping[str, Any]) -> Any:
+            return tensors[one["tensor"]] if "tensor" in one else one["value"]
+
+        named = {name: value(one) for name, one in keywords.items()}
+        return function(*map(value, positional), **named)
+
+    return call

@@ -33,6 +33,7 @@ from workbench.bench.entrant import Entrant, Rival
 from workbench.bench.measure import _few
 from workbench.bench.measurement import OURS, Measurement, Point, Result
 from workbench.bench.peers import peers
+from workbench.bench.progress import Step
 from workbench.channel import Channel
 from workbench.errors import UsageError
 from workbench.judge import sandbox
@@ -262,9 +263,14 @@ def test_a_measurement_over_a_made_up_clock(
     for name, method in made_up.items():
         monkeypatch.setattr(Entrant, name, method)
     rivals = (Rival(OURS, "op"), Rival("eager", "reference"), Rival("relu", "call", "nothing:f"))
-    sizes, lies = [(32, 24), (6, 40)], 1.0
-    found = measuring.measure(root, "relu2", measuring.Plan(sizes, rivals=rivals, rounds=6))
+    sizes, lies, steps = [(32, 24), (6, 40)], 1.0, list[Step]()
+    asked = measuring.Plan(sizes, rivals=rivals, rounds=6)
+    found = measuring.measure(root, "relu2", asked, steps.append)
     assert drawn == sizes
+    assert [step.point for step in steps if step.point] == list(found.points)
+    assert [(step.done, step.sizes) for step in steps if step.point] == [(1, 2), (2, 2)]
+    last = {(step.what, step.contender) for step in steps if step.doing == "round 6 of 6"}
+    assert last == {(size, name) for size in ("32 x 24", "6 x 40") for name in (OURS, "eager")}
     assert not found.failures
     assert [r.problem.partition(":")[0] for r in found.points[0].results] == [
         "",

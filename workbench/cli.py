@@ -186,8 +186,8 @@ def bench(
         engine = _engine(terminal)
         found = []
         for op in ops:
-            terminal.step(op)
-            found.append(benching.bench(engine.repository, engine.store, op, plan, terminal.step))
+            with terminal.watch(op) as watch:
+                found.append(benching.bench(engine.repository, engine.store, op, plan, watch))
             terminal.benched(found[-1])
         terminal.bench(found)
     if not all(one.passed for one in found):

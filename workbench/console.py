@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,20 +19,19 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from workbench.errors import WorkbenchError
+from workbench.facts import INDENT, print_facts
 from workbench.runs import Run, StageResult, State
-from workbench.text import printable
 
 if TYPE_CHECKING:
     from workbench.bench.bench import Bench
     from workbench.evidence.check import Checked
+    from workbench.live import Watch
     from workbench.profile import Profile
     from workbench.runs.review import Review
     from workbench.tiers import Tier
     from workbench.verification.result import OpResult, Verification
     from workbench.verification.targets import Target
 
-INDENT = 11
-SEPARATOR = " · "
 COLOURS = {State.REVIEW: "yellow", State.COMMITTED: "green", State.FAILED: "red"}
 
 
@@ -268,17 +267,17 @@ class Terminal:
 
     # What `bench` finds
 
-    def step(self, what: str) -> None:
-        """What is measured now; only on a terminal."""
-        self._stop()
-        self.started(what)
+    def watch(self, op: str) -> Watch:
+        """Who shows what a measurement is at: a live table, or a line for each size."""
+        from workbench.live import Watch
+
+        return Watch(op, None if self.as_json else self.out)
 
     def benched(self, bench: Bench) -> None:
         """What is known of an op's speed, the sizes that are lost first."""
         from workbench.bench import table
         from workbench.bench.measurement import Measurement
 
-        self._stop()
         if self.as_json:
             return
         found, style = bench.found, "bold" if bench.passed else "bold red"
@@ -336,39 +335,6 @@ def print_error(error: WorkbenchError) -> None:
     print_facts(err, "error", [first], "bold red")
     for line in (*more, *error.hint.splitlines()):
         print_facts(err, "", [line])
-
-
-def print_facts(
-    console: Console,
-    label: str,
-    facts: Sequence[str],
-    style: str = "",
-    separator: str = SEPARATOR,
-) -> None:
-    """One line of facts, wrapped to the console's width if it is a terminal."""
-    width = max(console.width - INDENT, 20) if console.is_terminal else sys.maxsize
-    first, *more = fill(map(printable, facts), width, separator)
-    console.print(Text(f"{label:<{INDENT}}", style=style).append(first, style="not bold default"))
-    for line in more:
-        console.print(Text(" " * INDENT + line))
-
-
-def fill(facts: Iterable[str], width: int, separator: str = SEPARATOR) -> list[str]:
-    """Facts joined to lines of at most `width`: broken between facts, else between words."""
-    lines = [""]
-    for fact in facts:
-        joined = f"{lines[-1]}{separator}{fact}" if lines[-1] else fact
-        if len(joined) <= width:
-            lines[-1] = joined
-            continue
-        first, *words = fact.split(" ")
-        lines = [*lines, first] if lines[-1] else [first]
-        for word in words:
-            if len(lines[-1]) + 1 + len(word) <= width:
-                lines[-1] += f" {word}"
-            else:
-                lines.append(word)
-    return lines
 
 
 def _count(things: Sequence[str], name: str) -> str:

@@ -6,13 +6,14 @@ On a GPU it is measured; without one it is compiled for named targets, and nothi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from workbench.bench.measure import ROUNDS, Plan, measure
 from workbench.bench.measurement import Measurement
+from workbench.bench.progress import Progress, Step
 from workbench.bench.static import StaticReport, static_report
 from workbench.errors import UsageError
 from workbench.evidence import Evidence
@@ -59,7 +60,7 @@ def bench(
     store: Store,
     op: str,
     plan: Plan,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> Bench:
     """Measure an op of the library as planned, or compile it.
 
@@ -77,6 +78,7 @@ def bench(
         found = measure(root, op, plan, progress)
         evidence = of_measurement(found, root, files, str(sandbox.find()))
     else:
+        progress(Step("compiling"))
         found = static_report(root, op)
         evidence = of_report(found, root, files, found.summary())
     store.add_evidence([evidence])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 Direction = Literal["forward", "backward", "both"]
@@ -25,15 +25,18 @@ def interleave(
     rounds: int,
     calls: int,
     chance: random.Random,
+    turn: Callable[[int, str], None] = lambda done, name: None,
 ) -> dict[str, dict[Direction, Rounds]]:
     """Seconds by contender and direction. In every round each contender has its turn, in an order
-    drawn anew: nobody always comes after the same neighbour.
+    drawn anew: nobody always comes after the same neighbour. `turn` hears of each before it, with
+    the number of rounds that are done.
     """
     found: dict[str, dict[Direction, Rounds]] = {
         name: {direction: [] for direction in directions} for name in contenders
     }
-    for _ in range(rounds):
+    for done in range(rounds):
         for name in chance.sample(list(contenders), len(contenders)):
+            turn(done, name)
             for direction in directions:
                 found[name][direction].append(contenders[name].samples(calls, direction))
     return found

@@ -12,9 +12,9 @@ import random
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from torch import Tensor
 from workbench.bench.contest import Direction, interleave
 from workbench.bench.entrant import Entrant, Rival
 from workbench.bench.measurement import OURS, Measurement, Point, Result
+from workbench.bench.progress import Progress, Step, nobody
 from workbench.channel import dtype_name
 from workbench.errors import WorkbenchError
 from workbench.judge import clocks, sandbox
@@ -69,7 +70,7 @@ def measure(
     root: Path,
     op: str,
     plan: Plan,
-    progress: Callable[[str], None] = lambda what: None,
+    progress: Progress = nobody,
 ) -> Measurement:
     """Measure the op in the library below `root`.
 
@@ -82,28 +83,34 @@ def measure(
         deadline = time.monotonic() + TIMEOUT_SECONDS
         with Place(stage, sandbox.find(), "cuda", deadline) as place:
             try:
-                return _Bench(place, stage.path(stage.suite), plan).run(op, progress)
+                return _Bench(place, stage.path(stage.suite), plan, progress).run(op)
             except (Raised, Ended) as error:
                 raise WorkbenchError(f"{op} can't be measured: {error}") from error
 
 
 class _Bench:
-    def __init__(self, place: Place, path: Sequence[str], plan: Plan) -> None:
+    def __init__(
+        self, place: Place, path: Sequence[str], plan: Plan, progress: Progress = nobody
+    ) -> None:
         self._place, self._path, self._plan = place, path, plan
+        self._progress, self._step = progress, Step("what this GPU does at best")
         self._chance = random.Random(plan.seed)
         self._failures: list[str] = []
 
-    def run(self, op: str, progress: Callable[[str], None]) -> Measurement:
+    def run(self, op: str) -> Measurement:
+        """Measure the op at every size."""
         spec = self._place.referee.spec
+        sizes = self._plan.sizes or spec.sweep
         dtype = self._plan.dtype or _training_dtype(spec)
         with ExitStack() as processes:
-            progress("what this GPU does at best")
+            self._tell(Step("what this GPU does at best", sizes=len(sizes)))
             entrants, problems = self._enter(processes, spec)
             ceilings = next(iter(entrants.values())).ceilings() if entrants else {}
             points = []
-            for rows, cols in self._plan.sizes or spec.sweep:
-                progress(f"{rows} x {cols}")
+            for done, (rows, cols) in enumerate(sizes):
+                self._tell(Step(f"{rows} x {cols}", done, len(sizes)))
                 points.append(self._point(entrants, problems, rows, cols, dtype, ceilings))
+                self._tell(replace(self._step, done=done + 1, point=points[-1]))
         return Measurement(
             op=op,
             device=torch.cuda.get_device_name(),
@@ -112,6 +119,14 @@ class _Bench:
             points=tuple(points),
             failures=tuple(self._failures),
         )
+
+    def _tell(self, step: Step) -> None:
+        self._step = step
+        self._progress(step)
+
+    def _turn(self, contender: str, doing: str) -> None:
+        """Say whose turn it is, and at what."""
+        self._progress(replace(self._step, contender=contender, doing=doing))
 
     def _enter(
         self, processes: ExitStack, spec: OpSpec
@@ -144,6 +159,7 @@ class _Bench:
         ready = dict[str, Entrant]()
         drawn = cache(partial(self._draw, rows, cols, dtype))
         for name, entrant in entrants.items():
+            self._turn(name, "warms up")
             try:
                 error = self._ready(entrant, drawn())
                 ready[name], found[name] = entrant, Result(contender=name, error=error)
@@ -153,9 +169,15 @@ class _Bench:
                     self._failures.append(f"({rows}, {cols}): {problem}")
         plan = self._plan
         timed = interleave(
-            ready, directions, rounds=plan.rounds, calls=plan.calls, chance=self._chance
+            ready,
+            directions,
+            rounds=plan.rounds,
+            calls=plan.calls,
+            chance=self._chance,
+            turn=lambda done, name: self._turn(name, f"round {done + 1} of {plan.rounds}"),
         )
         for name, entrant in ready.items():
+            self._turn(name, "memory and host")
             measured = {
                 "rounds": timed[name],
                 "peak_bytes": entrant.peak_bytes(),

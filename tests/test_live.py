@@ -1,0 +1,50 @@
+"""What is shown of a measurement while it runs; its numbers are made up."""
+
+from __future__ import annotations
+
+import io
+
+from measured import OP, SIZES, measurement
+from rich.console import Console
+
+from workbench.bench.progress import Step
+from workbench.live import Watch
+
+
+def steps() -> list[Step]:
+    first, second = measurement(SIZES[:2]).points
+    return [
+        Step("what this GPU does at best", sizes=2),
+        Step("128 x 1024", 0, 2, "eager", "round 3 of 12"),
+        Step("128 x 1024", 1, 2, point=first),
+        Step("512 x 2048", 1, 2, "torch.compile", "warms up"),
+        Step("512 x 2048", 2, 2, point=second),
+    ]
+
+
+def test_without_a_terminal_a_line_for_each_size() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    with Watch(OP, console) as watch:
+        for step in steps():
+            watch(step)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.split(" · ")[:3] for line in lines] == [
+        [f"measuring  {OP}", "1 of 2 sizes", "128 x 1024"],
+        [f"measuring  {OP}", "2 of 2 sizes", "512 x 2048"],
+    ]
+    assert " us both · eager 0." in lines[0]
+    with Watch(OP, None) as silent:
+        silent(steps()[2])  # --json
+
+
+def test_on_a_terminal_a_table_that_grows() -> None:
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+    seen = Console(file=io.StringIO(), width=100)
+    with Watch(OP, console) as watch:
+        for step in steps()[:-1]:
+            watch(step)
+        seen.print(watch.table())
+    table = seen.file.getvalue()  # type: ignore[attr-defined]
+    assert "eager" in table and "128 x 1024" in table
+    assert "1 of 2 sizes" in table and "512 x 2048 · torch.compile · warms up" in table
+    assert "measuring" not in console.file.getvalue()  # type: ignore[attr-defined]

@@ -1,0 +1,102 @@
+"""What a measurement is at, while it runs: on a terminal a table that grows by a row for each size,
+and below it how many there are and whose turn it is; elsewhere a line for each size.
+"""
+
+from __future__ import annotations
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from workbench.bench.contest import Direction
+from workbench.bench.measurement import OURS, Point
+from workbench.bench.progress import Step
+from workbench.bench.table import times
+from workbench.facts import INDENT, print_facts
+from workbench.text import printable
+
+# Often enough to see that it lives; a terminal that is drawn takes time from the host.
+_DRAWS_PER_SECOND = 4
+_BAR = 24
+
+
+class Watch:
+    """Shows the steps of one op's measurement on a console, or nowhere."""
+
+    def __init__(self, op: str, console: Console | None) -> None:
+        self._op, self._console = op, console
+        self._points: list[Point] = []
+        self._step = Step(op)
+        self._spinner = Spinner("dots", style="dim")
+        self._live: Live | None = None
+
+    def __enter__(self) -> Watch:
+        if self._console is not None and self._console.is_terminal:
+            self._live = Live(
+                get_renderable=self.table,
+                console=self._console,
+                transient=True,  # what it says is said again, in full, when it ends
+                refresh_per_second=_DRAWS_PER_SECOND,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def __call__(self, step: Step) -> None:
+        """It is at this step now."""
+        self._step = step
+        if step.point is None:
+            return
+        self._points.append(step.point)
+        if self._console is not None and self._live is None:
+            facts = [f"{step.done} of {step.sizes} sizes", *_facts(step.point)]
+            print_facts(self._console, "measuring", [self._op, *facts])
+
+    def table(self) -> RenderableType:
+        """The sizes that are done, and what is done now."""
+        grid = Table(box=None, pad_edge=False, header_style="dim")
+        grid.add_column(f"{self._op:<{INDENT - 1}}", style="bold", no_wrap=True)
+        peers = list(dict.fromkeys(peer for point in self._points for peer in point.peers))
+        for name in ("us", *map(printable, peers)):
+            grid.add_column(name, justify="right", no_wrap=True)
+        for point in self._points:
+            grid.add_row(f"{point.rows} x {point.cols}", *_cells(point, peers))
+        return Group(*([grid] if self._points else []), self._now())
+
+    def _now(self) -> RenderableType:
+        step = self._step
+        now = Table.grid(padding=(0, 1))
+        what = [step.what, *([printable(step.contender)] if step.contender else []), step.doing]
+        counted = [Text(f"{step.done} of {step.sizes} sizes")] if step.sizes else []
+        bar = [ProgressBar(total=step.sizes, completed=step.done, width=_BAR)] if counted else []
+        text = Text(" · ".join(filter(None, what)), style="dim", no_wrap=True)
+        text.overflow = "ellipsis"
+        now.add_row(
+            Text(f"{self._op:<{INDENT - 1}}", style="bold"), self._spinner, *bar, *counted, text
+        )
+        return now
+
+
+def _direction(point: Point) -> Direction:
+    ours = point.of(OURS)
+    return "both" if ours is not None and "both" in ours.rounds else "forward"
+
+
+def _cells(point: Point, peers: list[str]) -> list[str]:
+    """The op's microseconds, forward and backward where it has both, and each peer's over them."""
+    way, ours = _direction(point), point.of(OURS)
+    us = f"{1e6 * ours.times[way].median:.1f}" if ours is not None else "n/a"
+    return [us, *(times(point.against(peer, way)) for peer in peers)]
+
+
+def _facts(point: Point) -> list[str]:
+    us, *over = _cells(point, point.peers)
+    peers = [f"{printable(peer)} {found}" for peer, found in zip(point.peers, over, strict=True)]
+    return [f"{point.rows} x {point.cols}", f"{us} us {_direction(point)}", *peers]

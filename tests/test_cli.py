@@ -302,7 +302,8 @@ def test_asking_for_help_imports_nothing_heavy(tmp_path: Path) -> None:
         "import sys; from workbench import cli\n"
         "try: cli.app(['new', '--help'])\n"
         "except SystemExit: pass\n"
-        "print([m for m in ('torch', 'triton', 'git', 'sqlite3', 'jinja2') if m in sys.modules])"
+        "heavy = ('torch', 'triton', 'git', 'sqlite3', 'jinja2', 'matplotlib')\n"
+        "print([m for m in heavy if m in sys.modules])"
     )
     process = workbench(tmp_path, command=(sys.executable, "-c", program))
     assert process.stdout.splitlines()[-1] == "[]"

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ENGINE = {"anthropic", "jinja2", "git", "pydantic", "typer", "rich", "workbench"}
+ENGINE = {"anthropic", "jinja2", "git", "matplotlib", "pydantic", "typer", "rich", "workbench"}
 
 
 def python(code: str, cwd: Path, path: str = "") -> str:
@@ -56,6 +56,8 @@ def test_the_wheel_holds_packages_and_data(tmp_path: Path) -> None:
         "print(asset('tiers'), (asset('workflows') / 'kernel-dev.toml').is_file())\n"
         "from workbench.evidence.render import _environment\n"
         "_environment().get_template('report.md.j2')\n"
+        "from workbench.bench.page import _environment as pages\n"
+        "pages().get_template('measured.html.j2'), pages().get_template('compiled.html.j2')\n"
         "print(len(DraftAuthor().render(analyze(find('relu2'), 'relu2'), find('relu2'))))"
     )
     assert python(code, tmp_path, str(site)).split() == [

@@ -200,16 +200,32 @@ def report(
         str, typer.Argument(metavar="NAME", help="An op of the library, a run, or a record.")
     ],
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its speed as one HTML page, instead.")
+    ] = None,
+    rows: Annotated[
+        Path | None,
+        typer.Option("--csv", "--rows", metavar="FILE", help="Its timings as CSV, or .json."),
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Its plots, one SVG file each.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write what is known of an op as Markdown, from its evidence and from nothing else."""
+    """Write what is known of an op as Markdown, from its evidence and from nothing else; or, with
+    --html, --csv and --svg, what is known of its speed.
+    """
+    from workbench.bench.show import Wanted, show
     from workbench.evidence import render
 
+    wanted = Wanted(html, rows, svg)
     with Terminal(as_json) as terminal:
-        text = render.report(_archive(terminal).about(name))
-        if output is not None:
+        archive = _archive(terminal)
+        shown = show(archive, name, wanted) if wanted else None
+        text = render.report(archive.about(name)) if output or not wanted else None
+        if output is not None and text is not None:
             render.write(text, output)
-        terminal.report(text, output)
+        terminal.report(text, output, shown)
 
 
 @app.command("verify-report")

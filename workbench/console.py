@@ -24,6 +24,7 @@ from workbench.runs import Run, StageResult, State
 
 if TYPE_CHECKING:
     from workbench.bench.bench import Bench
+    from workbench.bench.show import Shown
     from workbench.evidence.check import Checked
     from workbench.live import Watch
     from workbench.profile import Profile
@@ -300,14 +301,18 @@ class Terminal:
 
     # Reports
 
-    def report(self, text: str, file: Path | None) -> None:
-        """A report as it is, or where it was written to."""
+    def report(self, text: str | None, file: Path | None, shown: Shown | None = None) -> None:
+        """A report as it is, or where it was written to, as was what else was wanted."""
         if self.as_json:
-            self.answer({"report": text, "file": None if file is None else str(file)})
-        elif file is None:
-            sys.stdout.write(text)
-        else:
+            given = {"report": text, "file": None if file is None else str(file)}
+            self.answer(given | ({} if shown is None else shown.data))
+            return
+        if text is not None and file is not None:
             self.facts("report", [str(file), f"workbench verify-report {file}"])
+        elif text is not None:
+            sys.stdout.write(text)
+        for path in shown.files if shown is not None else ():
+            self.facts("report", [str(path)])
 
     def checked(self, found: Checked) -> None:
         """How many numbers of a document were looked up, and each that is not so."""

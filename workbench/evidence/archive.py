@@ -13,6 +13,8 @@ from workbench.runs.store import Store
 
 # So many digits of a record's id, at least, stand for it.
 LEAST_DIGITS = 8
+# The kinds of records that are about speed, what says most of it last.
+SPEED = ("compilation", "measurement")
 
 
 class Archive:
@@ -60,6 +62,33 @@ class Archive:
             )
         files = newest.get("verification", next(iter(newest.values()))).files
         return [evidence for evidence in newest.values() if evidence.files == files]
+
+    def speed(self, name: str) -> Evidence:
+        """What is known of speed: of an op of the library, of a run, or by a record whose id begins
+        so. That is the newest measurement, of an op's files as they are now; where nothing was
+        timed, the newest compilation.
+
+        Raises:
+            RunError: none of that name.
+            EvidenceError: there is nothing, it is of other files, or records were changed.
+        """
+        is_op = name in self._repository.ops()
+        found = [e for e in (self._of_op(name) if is_op else self.about(name)) if e.kind in SPEED]
+        again = f"workbench bench {name}"
+        if not found:
+            raise EvidenceError(f"nothing was measured of {name}, nor compiled", again)
+        present = content(self._repository.root, name) if is_op else None
+        fresh = [e for e in found if present is None or not present.changes(e.files)]
+        if present is not None and not fresh:
+            changed = "; ".join(present.changes(found[-1].files))
+            raise EvidenceError(f"{name} is not what was measured any more: {changed}", again)
+        return sorted(fresh, key=lambda e: (SPEED.index(e.kind), e.created))[-1]
+
+    def _of_op(self, op: str) -> list[Evidence]:
+        """The records of an op, those of the library and those kept here; each once."""
+        root = self._repository.root
+        committed = Document.load(root, op).evidence if op in documented(root) else ()
+        return list({e.id: e for e in (*committed, *self._store.evidence(op=op))}.values())
 
     def changes(self, evidence: Evidence) -> list[str]:
         """What became of the files that a record is about, one phrase each; none if nothing did.

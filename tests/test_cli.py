@@ -157,6 +157,7 @@ def test_json_is_one_object_on_every_command(library: Path, run: str) -> None:
         ("report", run): "report",
         ("verify-report", "README.md"): "findings",
         ("verify-report", "nowhere.md"): "error",
+        ("performance", "--check"): "error",
         ("abort", run): "hint",
     }
     for arguments, key in calls.items():

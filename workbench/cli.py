@@ -228,6 +228,22 @@ def report(
         terminal.report(text, output, shown)
 
 
+@app.command()
+def performance(
+    file: Annotated[Path, typer.Argument(help="A document with a place for it.")] = Path(
+        "README.md"
+    ),
+    check: Annotated[bool, typer.Option("--check", help="Only say if it is up to date.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the performance table of README.md, from the library's committed evidence."""
+    from workbench.bench.performance import update
+
+    with Terminal(as_json) as terminal:
+        changed = update(file, _engine(terminal).repository.root, check=check)
+        terminal.performance(file, changed)
+
+
 @app.command("verify-report")
 def verify_report(
     file: Annotated[Path, typer.Argument(help="A document: a report, a README, a PR's text.")],

@@ -314,6 +314,13 @@ class Terminal:
         for path in shown.files if shown is not None else ():
             self.facts("report", [str(path)])
 
+    def performance(self, file: Path, changed: bool) -> None:
+        """Whether a document's table was written anew."""
+        if self.as_json:
+            self.answer({"file": str(file), "changed": changed})
+        else:
+            self.facts("table", [str(file), "written" if changed else "up to date"])
+
     def checked(self, found: Checked) -> None:
         """How many numbers of a document were looked up, and each that is not so."""
         if self.as_json:

@@ -48,3 +48,15 @@ def test_on_a_terminal_a_table_that_grows() -> None:
     assert "eager" in table and "128 x 1024" in table
     assert "1 of 2 sizes" in table and "512 x 2048 · torch.compile · warms up" in table
     assert "measuring" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_table_fits_its_terminal() -> None:
+    console = Console(file=io.StringIO(), width=80, height=8, force_terminal=True)
+    watch = Watch(OP, console)
+    for done, point in enumerate(measurement(rounds=6).points):
+        watch(Step("a size", done + 1, len(SIZES), point=point))
+    seen = Console(file=io.StringIO(), width=80)
+    seen.print(watch.table())
+    lines = seen.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) <= 8 and "6 of 6 sizes" in lines[-1]
+    assert lines[-2].startswith("32768 x 16384")

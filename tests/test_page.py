@@ -122,7 +122,8 @@ def test_every_number_of_the_record_is_on_the_page(made: Evidence, shown: str) -
 def test_a_contenders_words_are_text(shown: str) -> None:
     assert PROBLEM in Parsed(shown).text
     assert "<script" not in shown and "<b>:" not in shown
-    assert "peer &lt;b&gt;" in shown
+    assert "<b>peer &lt;b&gt;</b> at every size: " in shown
+    assert "<b>torch.compile</b> at 32768 × 16384: " in shown
 
 
 def test_losses_come_first(shown: str) -> None:

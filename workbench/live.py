@@ -66,7 +66,9 @@ class Watch:
         peers = list(dict.fromkeys(peer for point in self._points for peer in point.peers))
         for name in ("us", *map(printable, peers)):
             grid.add_column(name, justify="right", no_wrap=True)
-        for point in self._points:
+        # What does not fit is cut at the end, where it is said what is done now.
+        room = max(1, (self._console.height if self._console is not None else 25) - 4)
+        for point in self._points[-room:]:
             grid.add_row(f"{point.rows} x {point.cols}", *_cells(point, peers))
         return Group(*([grid] if self._points else []), self._now())
 

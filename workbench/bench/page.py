@@ -86,15 +86,31 @@ def save(files: Mapping[Path, str]) -> None:
 
 def _measured(evidence: Evidence) -> dict[str, Any]:
     every = rows(evidence)
+    timed = {row.contender for row in every if row.time_samples}
     sections = groupby(plots.plots(evidence), key=lambda plot: plot.section)
-    problems = sorted({(row.contender, row.problem) for row in every if row.problem})
     return {
-        "rows": every,
+        # Who is timed nowhere has no number, and its problem is said once.
+        "rows": [row for row in every if row.contender in timed],
         "lost": [row for row in every if row.wins],
         "ours": [row for row in every if row.is_ours and row.time_samples],
         "sections": {name: list(drawn) for name, drawn in sections},
-        "problems": problems,
+        "problems": _problems(every),
     }
+
+
+def _problems(every: Sequence[Row]) -> list[tuple[str, str, str]]:
+    """Who was not timed, at which sizes, and why."""
+    sizes = list(dict.fromkeys(f"{row.rows} × {row.cols}" for row in every))
+    found = dict[tuple[str, str], list[str]]()
+    for row in every:
+        at, size = found.setdefault((row.contender, row.problem), []), f"{row.rows} × {row.cols}"
+        if size not in at:
+            at.append(size)
+    return [
+        (contender, "every size" if at == sizes else ", ".join(at), problem)
+        for (contender, problem), at in sorted(found.items())
+        if problem
+    ]
 
 
 def _by_target(report: StaticReport) -> dict[str, Any]:

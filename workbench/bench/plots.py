@@ -134,7 +134,9 @@ class _Drawing:
                 if row.moved_bytes and row.achieved_bytes_per_second
             )
             lines.append(
-                Line(WAYS[way], [x for x, _ in known], [y for _, y in known], style=number)
+                Line(
+                    WAYS[way], [x for x, _ in known], [y for _, y in known], style=number, colour=0
+                )
             )
         return self._plot(
             "roof",

@@ -49,7 +49,7 @@ _SETTINGS: dict[Any, Any] = {
 @dataclass(frozen=True)
 class Line:
     """Points of a line, the intervals of their values if there are any, and its number among the
-    lines, which decides how it looks; None for a bound.
+    lines, which decides how it looks; None for a bound. `colour` is that of another number.
     """
 
     label: str
@@ -57,6 +57,7 @@ class Line:
     ys: Sequence[float]
     intervals: Sequence[tuple[float, float]] = ()
     style: int | None = None
+    colour: int | None = None
 
     @classmethod
     def roof(cls, label: str, xs: Sequence[float], ys: Sequence[float]) -> Line:
@@ -130,12 +131,13 @@ def _line(axes: Axes, line: Line) -> None:
         ends = [(max(0.0, y - low), max(0.0, high - y)) for y, (low, high) in pairs]
         errors = [[below for below, _ in ends], [above for _, above in ends]]
     style = line.style
+    colour = style if line.colour is None else line.colour
     axes.errorbar(
         line.xs,
         line.ys,
         yerr=errors,
         label=line.label,
-        color=_PALETTE[style % len(_PALETTE)],
+        color=_PALETTE[colour % len(_PALETTE)],
         linestyle=_DASHES[(style + style // len(_PALETTE)) % len(_DASHES)],
         marker=_MARKERS[style % len(_MARKERS)],
         linewidth=2.2 if style == 0 else 1.4,

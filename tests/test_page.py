@@ -273,6 +273,13 @@ def test_what_can_not_be_written_says_so(tmp_path: Path) -> None:
         page.save({tmp_path / "file" / "page.html": ""})
 
 
+def test_a_record_that_another_workbench_wrote_is_no_bug() -> None:
+    for kind, made in (("compilation", static_report()), ("measurement", measurement([]))):
+        other = record(made, data={"op": OP, "kernels": [{"kernel": "k"}]})
+        with pytest.raises(EvidenceError, match=f"no {kind} this workbench can show: "):
+            page.page(other)
+
+
 def test_a_verification_says_nothing_of_speed() -> None:
     with pytest.raises(EvidenceError, match="nothing measured"):
         page.page(record({"passed": True}))

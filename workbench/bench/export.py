@@ -9,14 +9,18 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
 
 from workbench.bench.contest import Direction
 from workbench.bench.measurement import OURS, Measurement, Point, Result
 from workbench.bench.static import StaticReport
 from workbench.bench.statistics import Interval
+from workbench.errors import EvidenceError
 from workbench.evidence import Evidence, plain
 
+_Model = TypeVar("_Model", bound=BaseModel)
 # What a spreadsheet would take for a formula; a contender's problem is its own text.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -74,16 +78,43 @@ class Row:
 
 
 def found(evidence: Evidence) -> Measurement | StaticReport:
-    """What a record of a measurement or of a compilation holds."""
-    kind = Measurement if evidence.kind == "measurement" else StaticReport
-    return kind.model_validate(evidence.data)
+    """What a record of a measurement or of a compilation holds.
+
+    Raises:
+        EvidenceError: it holds something else.
+    """
+    if evidence.kind == "measurement":
+        return measured(evidence)
+    return _read(StaticReport, evidence)
+
+
+def measured(evidence: Evidence) -> Measurement:
+    """What a record of a measurement holds.
+
+    Raises:
+        EvidenceError: it holds something else.
+    """
+    return _read(Measurement, evidence)
+
+
+def _read(model: type[_Model], evidence: Evidence) -> _Model:
+    try:
+        return model.model_validate(evidence.data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "/".join(map(str, first["loc"]))
+        raise EvidenceError(
+            f"the record {evidence.id[:12]} is no {evidence.kind} this workbench can show: "
+            f"{where}: {first['msg']}",
+            f"another workbench wrote it; again: workbench bench {evidence.op}",
+        ) from error
 
 
 def rows(evidence: Evidence) -> list[Row]:
     """The rows of a record of a measurement, sizes that are lost first; none of any other."""
     if evidence.kind != "measurement":
         return []
-    measurement = Measurement.model_validate(evidence.data)
+    measurement = measured(evidence)
     return [
         _row(measurement, point, direction, result, evidence.id)
         for point in measurement.losses_first

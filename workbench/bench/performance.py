@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from workbench.bench.export import Row, rows
-from workbench.bench.measurement import OURS, Measurement
+from workbench.bench.export import Row, measured, rows
+from workbench.bench.measurement import OURS
 from workbench.errors import EvidenceError, UsageError
 from workbench.evidence import Evidence
 from workbench.evidence.document import Document, documented, problems
@@ -88,13 +88,13 @@ def _newest(document: Document) -> Iterable[Evidence]:
 
 def _losses(evidence: Evidence) -> tuple[float, str, str]:
     """What sorts the records: the share of sizes that are lost, largest first."""
-    measurement = Measurement.model_validate(evidence.data)
+    measurement = measured(evidence)
     lost = sum(point.loses() for point in measurement.points)
     return -lost / max(1, len(measurement.points)), evidence.op, measurement.device
 
 
 def _row(evidence: Evidence) -> str:
-    measurement = Measurement.model_validate(evidence.data)
+    measurement = measured(evidence)
     timed = [row for row in rows(evidence) if row.time_median_seconds is not None]
     ours = [row for row in timed if row.contender == OURS]
     way = next((way for way in ("both", "forward") if any(r.direction == way for r in ours)), "")

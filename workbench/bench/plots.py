@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from workbench.bench import svg
 from workbench.bench.contest import Direction
-from workbench.bench.export import Row, directions, rows
+from workbench.bench.export import Row, directions, measured, rows
 from workbench.bench.measurement import OURS, Measurement, Point
 from workbench.bench.svg import Line, Roof
 from workbench.evidence import Evidence
@@ -44,7 +44,7 @@ class Plot:
 
 def plots(evidence: Evidence) -> list[Plot]:
     """The plots of a record of a measurement; those for which it has no value are left out."""
-    measurement = Measurement.model_validate(evidence.data)
+    measurement = measured(evidence)
     drawing = _Drawing(measurement, rows(evidence))
     ways = directions(measurement.points)
     drawn = [

@@ -26,7 +26,6 @@ _VARIABLES = {_INK: "--ink", _GRID: "--grid", _PAPER: "--paper"} | {
 }
 _MARKERS, _DASHES = "os^DvP", ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
 _MOST_LABELS = 12
-_TENTHS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0)
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "workbench",  # the same image for the same numbers
@@ -123,7 +122,7 @@ def inline(image: str, prefix: str) -> str:
 
 def _line(axes: Axes, line: Line) -> None:
     if line.style is None:
-        axes.plot(line.xs, line.ys, color=_INK, linestyle=(0, (6, 3)), label=line.label)
+        axes.plot(line.xs, line.ys, color=_INK, linestyle=(0, (6, 3)), marker="_", label=line.label)
         return
     errors: Any = None
     if line.intervals:
@@ -160,10 +159,11 @@ def _scale(axes: Axes, labels: Sequence[str], log: bool) -> None:
             continue
         (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
         low, high = axis.get_view_interval()
-        # Few decades need more than their powers of ten to be read.
+        # Few decades need more than their powers of ten to be read, and part of one other numbers.
         span = high / max(low, 1e-30)
-        between = (1.0,) if span > 300 else (1.0, 2.0, 5.0) if span > 8 else (0.5, *_TENTHS)
-        axis.set_major_locator(ticker.LogLocator(subs=between))
+        steps = (1.0,) if span > 300 else (1.0, 2.0, 5.0)
+        locator = ticker.LogLocator(subs=steps) if span > 8 else ticker.MaxNLocator(6)
+        axis.set_major_locator(locator)
         axis.set_major_formatter(ticker.FormatStrFormatter("%g"))
         axis.set_minor_formatter(ticker.NullFormatter())
     if not log:

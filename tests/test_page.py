@@ -207,7 +207,11 @@ def test_rows_read_back_are_what_was_measured(made: Evidence) -> None:
         assert given == [time.low, time.median, time.high]
         assert float(row["host_seconds"]) == result.host_seconds[expected.direction]
         assert int(row["peak_memory_bytes"]) == result.peak_bytes
-        assert float(row["moved_bytes"]) / time.median == float(row["achieved_bytes_per_second"])
+        moved, floor = point.bytes[expected.direction], point.floors[expected.direction]
+        assert (float(row["moved_bytes"]), float(row["floor_seconds"])) == (moved, floor)
+        assert float(row["achieved_bytes_per_second"]) == moved / time.median
+        assert float(row["floor_share"]) == floor / time.median
+        assert int(row["time_samples"]) == 60
         assert float(row["error_over_eager"].replace("Infinity", "inf")) == result.error
 
 

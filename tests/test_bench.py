@@ -30,7 +30,7 @@ from workbench.bench import table
 from workbench.bench.bench import plan
 from workbench.bench.contest import Direction, interleave
 from workbench.bench.entrant import Entrant, Rival
-from workbench.bench.measure import _few
+from workbench.bench.heat import Heat, how_few
 from workbench.bench.measurement import OURS, Measurement, Point, Result
 from workbench.bench.peers import peers
 from workbench.bench.progress import Step
@@ -153,7 +153,7 @@ def test_a_contender_without_timings_is_named() -> None:
 
 @given(st.integers(1, 10**6), st.integers(1, 300))
 def test_few_rows_make_up_all(rows: int, cols: int) -> None:
-    few = _few(rows, cols)
+    few = how_few(rows, cols)
     assert rows % few == 0 and few <= rows
     assert few != cols or few == rows
 
@@ -244,12 +244,12 @@ def test_a_measurement_over_a_made_up_clock(
         assert device == "cuda"
         return Place(stage, level, "cpu", deadline)
 
-    def draw(bench: Any, rows: int, cols: int, dtype: torch.dtype) -> Any:
-        drawn.append((rows, cols))
-        return draw_once(bench, rows, cols, dtype)
+    def draw(heat: Heat) -> Any:
+        drawn.append(heat._size)
+        return draw_once(heat)
 
-    draw_once = measuring._Bench._draw
-    monkeypatch.setattr(measuring._Bench, "_draw", draw)
+    draw_once = Heat.draw
+    monkeypatch.setattr(Heat, "draw", draw)
     monkeypatch.setattr(measuring, "Place", place)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     made_up: dict[str, Any] = {

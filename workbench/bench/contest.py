@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, Protocol
 
 Direction = Literal["forward", "backward", "both"]
@@ -25,18 +26,21 @@ def interleave(
     rounds: int,
     calls: int,
     chance: random.Random,
-    turn: Callable[[int, str], None] = lambda done, name: None,
+    turn: Callable[[int, str], AbstractContextManager[object]] = lambda done, name: nullcontext(),
 ) -> dict[str, dict[Direction, Rounds]]:
     """Seconds by contender and direction. In every round each contender has its turn, in an order
-    drawn anew: nobody always comes after the same neighbour. `turn` hears of each before it, with
-    the number of rounds that are done.
+    drawn anew: nobody always comes after the same neighbour.
+
+    A turn is taken inside what `turn` gives for the number of rounds that are done and the name. It
+    may swallow an error and take the contender out of `contenders`: then that has no more turns,
+    and nothing is said of it.
     """
     found: dict[str, dict[Direction, Rounds]] = {
         name: {direction: [] for direction in directions} for name in contenders
     }
     for done in range(rounds):
         for name in chance.sample(list(contenders), len(contenders)):
-            turn(done, name)
-            for direction in directions:
-                found[name][direction].append(contenders[name].samples(calls, direction))
-    return found
+            with turn(done, name):
+                for direction in directions:
+                    found[name][direction].append(contenders[name].samples(calls, direction))
+    return {name: found[name] for name in contenders}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -20,13 +21,15 @@ from workbench_kernels.truth import output_names
 @dataclass(frozen=True)
 class Rival:
     """What can be timed: `how` it is loaded (see `workbench.worker.contender`); `call` is the place
-    of a peer's function, `arguments` what it takes instead of the op's tensors.
+    of a peer's function, `arguments` what it takes instead of the op's tensors. `root` is the
+    repository of an op that is another one's.
     """
 
     name: str
     how: str
     call: str = ""
     arguments: Mapping[str, Any] | None = None
+    root: Path | None = None
 
 
 class Entrant(Holding):

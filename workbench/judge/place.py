@@ -51,6 +51,11 @@ class Place:
         """
         return Referee(self._remote)
 
+    @property
+    def complete(self) -> list[str]:
+        """Where a process finds the op with its spec."""
+        return self._stage.path(self._stage.suite)
+
     @contextmanager
     def opened(self, folder: Path, patience: float = PATIENCE_SECONDS) -> Iterator[Op]:
         """The op in `folder`, in processes of its own; not imported yet. An answer may take

@@ -1,0 +1,215 @@
+"""All contenders at one size: given the same, warmed up, timed in turn, and looked at before and
+after.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.bench.contest import Direction, interleave
+from workbench.bench.entrant import Entrant
+from workbench.bench.measurement import OURS, Point, Result
+from workbench.channel import dtype_name
+from workbench.judge import clocks
+from workbench.judge.referee import Referee
+from workbench.judge.remote import Ended, Raised
+from workbench.judge.repeated import last_rows, times
+from workbench.judge.trial import Skip
+from workbench_kernels.bound import compare
+from workbench_kernels.spec import OpSpec, Traffic
+from workbench_kernels.truth import Expected
+
+POOL, MOST_FEW, WARM_UP = 3, 64, 6
+HOST_CALLS = 5
+TRIES = 3  # for the clocks to agree
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A pool of inputs of `few` rows, repeated until the size is reached, and what is expected."""
+
+    few: int
+    values: Sequence[Sequence[Tensor]]
+    expected: Sequence[Expected]
+
+
+class _Wrong(Exception):
+    """What is timed does something else than the reference."""
+
+
+_PROBLEMS = (Raised, Ended, Skip, _Wrong)
+
+
+class Heat:
+    """One size, and who is measured there; `problems` say why others are not. One that fails on the
+    way is out, and its result says why; if it is the op itself, `failures` say so too.
+    """
+
+    def __init__(
+        self,
+        referee: Referee,
+        entrants: Mapping[str, Entrant],
+        problems: Mapping[str, str],
+        size: tuple[int, int],
+        dtype: torch.dtype,
+        *,
+        chance: random.Random,
+        seed: int,
+        turn: Callable[[str, str], None] = lambda contender, doing: None,
+    ) -> None:
+        self._referee, self._entrants, self._size, self._dtype = referee, entrants, size, dtype
+        self._chance, self._seed, self._say = chance, seed, turn
+        self._in = dict[str, Entrant]()
+        absent = {name: Result(contender=name, problem=text) for name, text in problems.items()}
+        self._found = {name: Result(contender=name) for name in entrants} | absent
+        self.failures: list[str] = []
+
+    def run(self, *, rounds: int, calls: int, ceilings: Mapping[str, float]) -> Point:
+        """Measure everyone."""
+        self._prepare()
+        timed = interleave(
+            self._in,
+            self._directions,
+            rounds=rounds,
+            calls=calls,
+            chance=self._chance,
+            turn=lambda done, name: self._turn(name, f"round {done + 1} of {rounds}"),
+        )
+        for name in timed:
+            with self._turn(name, "memory and host"):
+                self._set(name, rounds=timed[name], **self._besides(name))
+        clock = dict[Direction, tuple[float, float]]()
+        if OURS in self._in:
+            with self._turn(OURS, "two clocks"):
+                clock = self._clocks(self._in[OURS])
+        return self._point(ceilings, clock)
+
+    def draw(self) -> Drawn:
+        """What every contender is given.
+
+        Raises:
+            Skip: the op has no inputs of this size.
+        """
+        rows, cols = self._size
+        few = how_few(rows, cols)
+        draws = range(self._seed, self._seed + POOL)
+        values = [self._referee.draw(few, cols, self._dtype, seed) for seed in draws]
+        return Drawn(few, values, [self._referee.expect(v, seed=self._seed) for v in values])
+
+    @cached_property
+    def _drawn(self) -> Drawn:
+        return self.draw()
+
+    @cached_property
+    def _directions(self) -> list[Direction]:
+        both: list[Direction] = ["backward", "both"]
+        return ["forward", *(both if self._backward else [])]
+
+    @property
+    def _backward(self) -> bool:
+        return bool(self._referee.spec.differentiable)
+
+    @contextmanager
+    def _turn(self, name: str, doing: str) -> Iterator[None]:
+        """A contender's turn; it is out of the heat if it fails."""
+        self._say(name, doing)
+        try:
+            yield
+        except _PROBLEMS as problem:
+            self._in.pop(name, None)
+            self._found[name] = Result(contender=name, problem=str(problem))
+            if name == OURS:
+                self.failures.append(f"{self._size}: {problem}")
+
+    def _set(self, name: str, **found: Any) -> None:
+        self._found[name] = self._found[name].model_copy(update=found)
+
+    def _prepare(self) -> None:
+        """Give everyone the inputs, let them warm up, and see what they compute."""
+        for name, entrant in self._entrants.items():
+            with self._turn(name, "warms up"):
+                over = times(self._size[0], self._drawn.few)
+                entrant.put_pool(self._drawn.values, self._drawn.expected[0].upstream, over)
+                entrant.warm_up(WARM_UP, backward=self._backward)
+                self._found[name] = Result(contender=name, error=self._error(entrant))
+                self._in[name] = entrant
+
+    def _error(self, entrant: Entrant) -> float:
+        """How wrong the last rows of one of the pool are, over eager's error.
+
+        Raises:
+            _Wrong: the op computes something else.
+        """
+        which, few = self._chance.randrange(POOL), self._drawn.few
+        kept = last_rows(self._drawn.expected[which], few)
+        got = entrant.results(which, few, backward=self._backward)
+        comparisons = compare({n: t for n, t in got.items() if n in kept.eager}, kept)
+        if entrant.rival.how == "op" and (wrong := [c.message for c in comparisons if c.message]):
+            raise _Wrong(wrong[0])
+        return max((c.ratio for c in comparisons), default=0.0)
+
+    def _besides(self, name: str) -> dict[str, Any]:
+        """What is found once all rounds are over, also whether it still computes the same."""
+        entrant = self._in[name]
+        before = self._found[name].error or 0.0
+        return {
+            "error": max(before, self._error(entrant)),
+            "peak_bytes": entrant.peak_bytes(),
+            "host_seconds": {d: entrant.host_seconds(HOST_CALLS, d) for d in self._directions},
+        }
+
+    def _clocks(self, entrant: Entrant) -> dict[Direction, tuple[float, float]]:
+        """Seconds per call of the op by both clocks."""
+        found: dict[Direction, tuple[float, float]] = {}
+        ways: list[tuple[Direction, bool]] = [("forward", False), ("both", True)]
+        for direction, backward in ways if self._backward else ways[:1]:
+            run = partial(entrant.time, backward=backward)
+            for _ in range(TRIES):
+                found[direction] = spent = clocks.per_call(run, clocks.enough(run, 1))
+                if spent.agree:
+                    break
+            else:
+                self.failures.append(f"{self._size} {direction}: {spent}")
+        return found
+
+    def _point(
+        self, ceilings: Mapping[str, float], clock: dict[Direction, tuple[float, float]]
+    ) -> Point:
+        rows, cols = self._size
+        moved = _bytes(self._referee.spec, rows * cols, self._dtype, self._directions)
+        rate = ceilings.get("copy bytes/s", 0.0)
+        return Point(
+            rows=rows,
+            cols=cols,
+            dtype=dtype_name(self._dtype),
+            bytes=moved,
+            floors={d: n / rate for d, n in moved.items()} if rate else {},
+            results=tuple(self._found.values()),
+            clock=clock,
+        )
+
+
+def how_few(rows: int, cols: int) -> int:
+    """How many rows are drawn: a divisor of `rows`, no other dimension's size, and not many."""
+    fits = (n for n in range(min(rows, MOST_FEW), 0, -1) if rows % n == 0 and n != cols)
+    return next(fits, rows)
+
+
+def _bytes(
+    spec: OpSpec, elements: int, dtype: torch.dtype, directions: Sequence[Direction]
+) -> dict[Direction, float]:
+    both = (spec.forward, spec.backward)
+    traffic: dict[Direction, Sequence[Traffic]] = {
+        "forward": both[:1],
+        "backward": both[1:],
+        "both": both,
+    }
+    return {d: sum(one.bytes(elements, dtype) for one in traffic[d]) for d in directions}

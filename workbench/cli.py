@@ -170,12 +170,21 @@ def verify(
 
 @app.command()
 def bench(
-    ops: Annotated[list[str], typer.Argument(metavar="OP...", help="Ops of the library.")],
+    ops: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="OP...", help="Ops of the library; with --check, by default all."),
+    ] = None,
     dtype: Annotated[str | None, typer.Option(help="As in bfloat16.")] = None,
     size: Annotated[
         list[str] | None, typer.Option(metavar="ROWSxCOLS", help="Instead of the spec's sizes.")
     ] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Turns of each contender.")] = None,
+    compare: Annotated[
+        str | None, typer.Option(metavar="OLD..NEW", help="Two revisions of git, in turn.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Against the library's committed evidence.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure ops on this GPU beside eager, torch.compile and peers; without one, compile them."""
@@ -183,12 +192,12 @@ def bench(
 
     with Terminal(as_json) as terminal:
         plan = benching.plan(dtype, size or (), rounds)
-        engine = _engine(terminal)
-        found = []
-        for op in ops:
-            with terminal.watch(op) as watch:
-                found.append(benching.bench(engine.repository, engine.store, op, plan, watch))
-            terminal.benched(found[-1])
+        engine, found = _engine(terminal), []
+        with benching.work(engine.repository, engine.store, plan, compare, check) as work:
+            for op in work.ops(ops or ()):
+                with terminal.watch(op) as watch:
+                    found.append(work.do(op, watch))
+                terminal.benched(found[-1])
         terminal.bench(found)
     if not all(one.passed for one in found):
         raise typer.Exit(VerificationFailed.exit_code)

@@ -63,9 +63,15 @@ def of_report(
 
 
 def of_measurement(
-    measurement: Measurement, root: Path, files: Mapping[str, str], sandbox: str
+    measurement: Measurement,
+    root: Path,
+    files: Mapping[str, str],
+    sandbox: str,
+    commit: str = "",
 ) -> Evidence:
-    """What was timed of the op below `root`, whose files have these digests: every sample."""
+    """What was timed of the op below `root`, whose files have these digests: every sample; of a
+    commit's files, if they are.
+    """
     return Evidence(
         kind="measurement",
         op=measurement.op,
@@ -82,6 +88,7 @@ def of_measurement(
         versions=versions({}),
         summary=tuple(measurement.summary()),
         data=measurement.model_dump(),
+        commit=commit,
         **_made(),
     )
 

@@ -133,6 +133,11 @@ def f(x: Tensor) -> Any:
     match x:
         case Tensor(relu=g):  #! torch-compute
             return g()
+--- a square by map
+def f(xs: list[Tensor]) -> Any:
+    def square(x):
+        return x * x  #! torch-compute
+    return list(map(square, xs))
 --- product
 def f(x: Tensor, w: Tensor) -> Tensor:
     return x @ w  #! torch-compute

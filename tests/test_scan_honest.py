@@ -401,6 +401,63 @@ def f(kind: str, table: dict[str, int]) -> int:
         return table[kind]
     except (KeyError, IndexError):
         raise TypeError(f'relu2: no {kind}') from None
+--- types with notes
+from typing import Annotated
+def f(x: Annotated[Tensor, '(rows, cols)'], n: 'Annotated[int, ">0"]' = 1) -> Tensor:
+    return x
+--- contexts in classes
+class _On:
+    def __init__(self, x: Tensor) -> None:
+        self.inner = device_of(x)
+
+    def __enter__(self) -> '_On':
+        self.inner.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> bool:
+        self.inner.__exit__(*error)
+        return False
+--- numbers in a class
+class Size:
+    __slots__ = ('n',)
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __int__(self) -> int:
+        return self.n
+
+    def __bool__(self) -> bool:
+        return self.n > 0
+
+    def __ge__(self, other: 'Size') -> bool:
+        return self.n >= other.n
+    __index__ = __int__
+--- versions unpacked
+MAJOR, MINOR = (int(part) for part in triton.__version__.split('.')[:2])
+FIRST, *REST = map(int, triton.__version__.split('.')[:2])
+--- imports for type checkers
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    import numpy as np
+    from torch._prims_common import DeviceLikeType
+def f(x: Tensor, device: 'DeviceLikeType', n: 'np.ndarray') -> Tensor:
+    return x
+--- kernels handed to partial and map
+from functools import partial
+def _run(kernel, block: int, *tensors: Tensor) -> Tensor:
+    y = torch.empty_like(tensors[0])
+    kernel[(triton.cdiv(y.numel(), block),)](y, *tensors, y.numel(), BLOCK=block)
+    return y
+
+_forward = partial(_run, _relu2_fwd, 1024)
+def f(xs: list[Tensor]) -> list[Tensor]:
+    return [*map(_forward, xs), *map(relu2, xs), *map(lambda t: t.contiguous(), xs)]
+--- checks by torch
+def f(x: Tensor) -> str:
+    torch._check_value(x.dim() > 0, lambda: f'{f.__qualname__}: a scalar')
+    torch._check_type(x.dtype != torch.float64, lambda: 'float64')
+    return f.__module__
 --- cached sizes without hints
 from functools import lru_cache
 

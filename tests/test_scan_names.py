@@ -21,6 +21,21 @@ from torch import *  #! star-import
 from typing import TYPE_CHECKING
 if not TYPE_CHECKING:
     import sys  #! import
+--- imports in a file that says it is only read
+from typing import TYPE_CHECKING
+TYPE_CHECKING = True
+if TYPE_CHECKING:
+    import sys  #! import
+--- imports where types are not checked
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    pass
+else:
+    import sys  #! import
+--- code in an annotation of literals
+def f(x: "Literal[__import__('sys').path]") -> None: ...  #! annotation
+--- code in a note on a type
+def f(x: "Annotated[int, [].append(1)]") -> None: ...  #! annotation
 --- imports by builtin
 s = __import__('sys')  #! builtin
 --- imports by importlib

@@ -104,6 +104,27 @@ from contextlib import suppress  #! name
 class C:
     def __exit__(self, *error: Any) -> bool:  #! class
         return True
+--- an __exit__ that yields
+class C:
+    def __exit__(self, *error: Any) -> Any:  #! class
+        yield
+--- an __exit__ by another name
+class C:  #! class
+    __exit__ = lambda self, *error: True
+--- an __exit__ defined and assigned
+class C:  #! class
+    def __exit__(self, *error: Any) -> None: ...
+    if BLOCK:
+        __exit__ = print  #! builtin
+--- torch functions assigned
+class C:  #! class
+    __torch_function__ = classmethod(lambda *a: None)
+--- a context entered for good
+def f(x: Tensor) -> None:
+    torch.no_grad().__enter__()  #! dunder
+--- a partial of a kernel
+from functools import partial
+_k = partial(_relu2_fwd, 1)  #! kernel-call
 --- a tensor of its own
 class T(Tensor):  #! class
     pass

@@ -83,7 +83,7 @@ def calls(view: View) -> Iterator[Finding]:
         if tensors and formats and not _in_error(view, call):
             yield _reading(view, call, shown(call))
         for origin in sorted(view.origins(call.func)):
-            adds = origin in _ADD_UP and bool(containers)
+            adds = origin in _ADD_UP and bool(containers) and not _maps_own(view, origin, call)
             if adds or (tensors and (origin in _COMPUTE or origin.startswith("operator."))):
                 why = f"computes with tensors, outside a Triton kernel; {_KERNEL}"
                 yield view.finding(call, "torch-compute", f"{shown(call)} {why}")
@@ -114,7 +114,8 @@ def kernel_calls(view: View) -> Iterator[Finding]:
         origins = view.origins(call.func)
         if not origins or any(origin.startswith(_TAKES_KERNELS) for origin in origins):
             continue
-        for given in call.args:
+        given_on = "functools.partial" in origins and _is_function(view, call.args[0])
+        for given in call.args if not given_on else []:
             if any(value.kind == "kernel" for value in view.value(given)):
                 yield view.finding(given, "kernel-call", f"{shown(call)} {why}")
 
@@ -135,6 +136,17 @@ def wrapped_kernels(view: View) -> Iterator[Finding]:
 def _is_elsewhere(view: View, node: ast.AST) -> bool:
     """Whether tensors may be computed with here: in kernels, or where parameters are filled."""
     return view.in_kernel(node) or view.fills_parameters(node)
+
+
+def _is_function(view: View, node: ast.expr) -> bool:
+    """Whether it is a function of the file, or an op: what it does is seen where it is defined."""
+    values = [value for value in view.value(node) if value.kind != "state"]
+    own = all(v.kind in ("function", "op") and not v.depth for v in values)
+    return bool(values) and own and not any(v.node in view.program.cached for v in values)
+
+
+def _maps_own(view: View, origin: str, call: ast.Call) -> bool:
+    return origin == "builtins.map" and _is_function(view, call.args[0])
 
 
 def _in_error(view: View, node: ast.AST) -> bool:

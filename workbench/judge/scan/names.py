@@ -42,7 +42,8 @@ _TORCH = _below(
     scalar_tensor broadcast_shapes broadcast_tensors clone is_tensor is_grad_enabled
     is_autocast_enabled is_inference_mode_enabled get_autocast_dtype get_autocast_gpu_dtype
     get_default_dtype promote_types result_type can_cast no_grad autocast amp.autocast
-    sym_int sym_float sym_max sym_min _check atleast_1d atleast_2d
+    sym_int sym_float sym_max sym_min _check _check_value _check_type _check_index
+    atleast_1d atleast_2d
     types.Device types.Number autograd.Function autograd.function.Function
     autograd.function.FunctionCtx autograd.function.once_differentiable
     amp.custom_fwd amp.custom_bwd cuda.amp.custom_fwd cuda.amp.custom_bwd
@@ -52,7 +53,8 @@ _TORCH = _below(
     library.Library library.custom_op library.triton_op library.wrap_triton library.infer_schema
     library.define library.impl library.register_fake library.register_kernel library.impl_abstract
     library.register_autograd library.register_autocast library.register_vmap
-    nn.Module nn.Parameter nn.Buffer nn.ParameterList nn.ParameterDict nn.parameter.Parameter
+    nn.Module nn.Parameter nn.Buffer nn.ParameterList nn.ParameterDict nn.ModuleList nn.ModuleDict
+    nn.parameter.Parameter
     nn.parameter.Buffer nn.modules.module.Module nn.modules.Module""",
 )
 _TRITON = _below(

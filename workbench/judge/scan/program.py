@@ -276,6 +276,8 @@ class Program:
             return contained(contained(union(elements(a) for a in arguments)) | DATA)
         if name in ("builtins.next", "builtins.max", "builtins.min", "builtins.filter"):
             return elements(union(arguments)) or self._unknown
+        if name == "builtins.map" and first and len(node.args) > 1:
+            return self._mapped(first, node)
         if name == "functools.partial":
             for value in first:
                 if value.kind == "function":
@@ -300,6 +302,16 @@ class Program:
         if name.startswith("torch."):
             return results.of_torch(name)
         return DATA if name.startswith(_DATA) else ANY
+
+    def _mapped(self, functions: Values, node: ast.Call) -> Values:
+        """What `map` gives; its function is given the elements."""
+        for value in functions:
+            if value.kind == "function":
+                self._bindings.pass_arguments(
+                    value.node, node, False, lambda given: elements(self._part(given)), skip=1
+                )
+        own = [value.node for value in functions if value.kind in ("function", "op")]
+        return contained(union(map(self.returned, own))) if own else ANY
 
     def _call_object(self, value: Value, node: ast.Call) -> Values:
         names = ("forward", "__call__")

@@ -24,7 +24,9 @@ from workbench.judge.scan.tensors import tensor_reason
 from workbench.judge.scan.values import Value
 from workbench.judge.scan.view import View
 
-_DUNDERS = {"__name__", "__init__", "__version__", "__doc__", "__post_init__"}
+_DUNDERS = {
+    "__name__", "__qualname__", "__module__", "__init__", "__version__", "__doc__", "__post_init__",
+}  # fmt: skip
 _BUILDING = ast.Name | ast.Attribute | ast.Subscript | ast.Tuple | ast.List | ast.BinOp
 _ON_KERNEL = {"best_config", "warmup", "configs", "__name__"}
 _ON_OP = {
@@ -33,6 +35,7 @@ _ON_OP = {
 }  # fmt: skip
 _ON_LIBRARY = {"define", "impl", "ns", "kind"}
 _OF_CONTAINERS = {name for kind in (list, dict, set, str, deque) for name in dir(kind)}
+_TYPING = ("typing", "typing_extensions")
 _LARGEST_ALIGNMENT = 4096
 # `{0.name}` or `{name[0]}` in a text to be formatted.
 _FIELD_OF_FIELD = re.compile(r"\{[^{}!:]*[.\[]")
@@ -53,11 +56,13 @@ TEST = Policy("a test", frozenset(TEST_ROOTS), test_reason)
 
 
 def imports(policy: Policy, view: View) -> Iterator[Finding]:
-    """Only modules that are served, each name by name."""
+    """Only modules that are served, each name by name; type checkers may read any."""
     for node in view.nodes(ast.Import):
-        for alias in node.names:
+        for alias in node.names if not _is_for_types(view, node) else []:
             yield from _imported(policy, view, node, alias.name)
     for source in view.nodes(ast.ImportFrom):
+        if _is_for_types(view, source):
+            continue
         base = imported_from(view.module, source)
         for alias in source.names:
             if alias.name == "*":
@@ -225,6 +230,8 @@ def _is_harmless_dunder(view: View, node: ast.AST, base: ast.AST, name: str) -> 
         return isinstance(base, ast.Call) and "builtins.super" in view.origins(base.func)
     if name == "__setattr__":
         return "builtins.object" in view.origins(base) and _makes_a_field(view, node)
+    if name in ("__enter__", "__exit__"):
+        return view.method(node)[0] == name  # of one context within another
     if name == "__dict__":
         return _fills_a_text(view, node)
     if name == "__class__":
@@ -274,6 +281,19 @@ def _imported(policy: Policy, view: View, node: ast.stmt, origin: str) -> Iterat
         yield view.finding(node, _rule(why), f"{origin} {why}")
 
 
+def _is_for_types(view: View, node: ast.stmt) -> bool:
+    """Whether it is below `if TYPE_CHECKING:`, and so never run."""
+    inner: ast.AST = node
+    for around in view.module.ancestors(node):
+        if isinstance(around, ast.If) and inner in around.body:
+            never = {Value("name", f"{module}.TYPE_CHECKING") for module in _TYPING}
+            values = view.value(around.test)
+            if values and values <= never and "TYPE_CHECKING" not in view.rebound:
+                return True
+        inner = around
+    return False
+
+
 def _member(view: View, origin: str) -> str:
     """What an import really brings, where a library module only passes it on."""
     module, _, name = origin.rpartition(".")
@@ -292,13 +312,25 @@ def _rule(why: str) -> str:
 
 
 def _not_a_type(node: ast.AST) -> ast.AST | None:
-    if isinstance(node, ast.Subscript) and shown(node.value).endswith("Literal"):
-        return None
+    if isinstance(node, ast.Subscript):
+        grouped = shown(node.value).rpartition(".")[2]
+        parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        if grouped in ("Literal", "Annotated"):
+            noted = parts if grouped == "Literal" else parts[1:]
+            types = parts[: len(parts) - len(noted)]
+            odd = (part for part in noted if not _is_note(part))
+            return next(odd, None) or next(filter(None, map(_not_a_type, types)), None)
     if isinstance(node, ast.Constant):
         return node if isinstance(node.value, str) and _not_parsed_as_type(node.value) else None
     if not isinstance(node, (_BUILDING, ast.expr_context, ast.BitOr)):
         return node
     return next(filter(None, map(_not_a_type, ast.iter_child_nodes(node))), None)
+
+
+def _is_note(node: ast.expr) -> bool:
+    """Whether it may stand where no type is asked for: a number, a text, or an enum's member."""
+    bare = node.operand if isinstance(node, ast.UnaryOp) else node
+    return isinstance(bare, ast.Constant | ast.Name | ast.Attribute)
 
 
 def _not_parsed_as_type(text: str) -> bool:

@@ -192,6 +192,8 @@ def _is_used_up(view: View, node: ast.AST) -> bool:
             return bool(names) and not keeps
         case ast.keyword():
             return True
+        case ast.Assign(targets):
+            return all(isinstance(target, ast.Tuple | ast.List) for target in targets)
         case ast.For(_, iterable) | ast.comprehension(_, iterable):
             return iterable is node
         case ast.Starred() | ast.FunctionDef() | ast.ClassDef() | ast.With() | ast.withitem():

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from workbench.judge.scan.finding import Finding, shown
 from workbench.judge.scan.names import LIBRARY
-from workbench.judge.scan.scopes import Function
+from workbench.judge.scan.scopes import Function, Scope
 from workbench.judge.scan.tensors import MAKERS
 from workbench.judge.scan.view import View
 
 _METHODS = {
     "__init__", "__post_init__", "__repr__", "__str__", "__call__", "__eq__", "__hash__", "__len__",
-    "__iter__", "__lt__", "__contains__", "__getitem__",
+    "__iter__", "__contains__", "__getitem__", "__reversed__", "__bool__", "__int__", "__float__",
+    "__index__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__enter__",
+}  # fmt: skip
+# What else of this form may be assigned: words about a file, and what a class declares.
+_WORDS = {
+    "__all__", "__doc__", "__docformat__", "__version__", "__author__", "__email__", "__license__",
+    "__copyright__", "__credits__", "__maintainer__", "__status__", "__date__", "__slots__",
+    "__match_args__", "__constants__",
 }  # fmt: skip
 _BASES = {
     "torch.nn.Module", "torch.nn.modules.module.Module", "torch.nn.modules.Module",
@@ -41,6 +49,7 @@ _REGISTERS = {
     ).split()
 }
 _DEFINES = {f"{LIBRARY}.op.define", f"{LIBRARY}.op.autograd"}
+_BEHIND = "changes what Python or PyTorch do behind the source; leave it out"
 _ALL_REGISTER = _REGISTERS | _DEFINES | {"torch.library.Library"}
 
 
@@ -72,10 +81,13 @@ def classes(view: View) -> Iterator[Finding]:
             bare = base.value if isinstance(base, ast.Subscript) else base
             yield from _base(view, bare, enum)
     for function in view.functions():
-        name = function.name
-        if name.startswith("__") and name.endswith("__") and name not in _METHODS:
-            why = "changes what Python or PyTorch do behind the source; leave it out"
-            yield view.finding(function, "class", f"def {name} {why}")
+        if function.name == "__exit__" and not _lets_errors_pass(function):
+            why = "can swallow an error; return None or False, written out"
+            yield view.finding(function, "class", f"def __exit__ {why}")
+        elif _is_special(function.name) and function.name not in _METHODS | {"__exit__"}:
+            yield view.finding(function, "class", f"def {function.name} {_BEHIND}")
+    for scope in [view.module.top, *view.module.inner.values()]:
+        yield from _assigned(view, scope)
 
 
 def decorators(view: View) -> Iterator[Finding]:
@@ -135,6 +147,29 @@ def _base(view: View, base: ast.expr, enum: bool) -> Iterator[Finding]:
     elif not known and not any(_may_inherit(origin, enum) for origin in origins):
         why = "is not a class an op may inherit from; use nn.Module, Function, NamedTuple or Enum"
         yield view.finding(base, "class", f"{shown(base)} {why}")
+
+
+def _assigned(view: View, scope: Scope) -> Iterator[Finding]:
+    """Special names that are bound other than by `def`."""
+    defined = Counter(f.name for f in view.functions() if view.module.scopes[f] is scope)
+    for name, bindings in scope.bindings.items():
+        if not _is_special(name) or name in _METHODS | _WORDS:
+            continue
+        if len(bindings) > defined[name]:
+            yield view.finding(scope.node, "class", f"assigning {name} {_BEHIND}")
+
+
+def _is_special(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _lets_errors_pass(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether an `__exit__` surely returns nothing true."""
+    parts = [*_run(function)]
+    returned = [part.value for part in parts if isinstance(part, ast.Return) and part.value]
+    never = all(isinstance(value, ast.Constant) and not value.value for value in returned)
+    yields = any(isinstance(part, ast.Yield | ast.YieldFrom) for part in parts)
+    return never and not yields and not function.decorator_list
 
 
 def _may_inherit(origin: str, enum: bool) -> bool:

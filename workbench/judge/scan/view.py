@@ -30,6 +30,12 @@ class View:
         """All nodes."""
         return list(ast.walk(self.module.tree))
 
+    @cached_property
+    def rebound(self) -> set[str]:
+        """Names of the file itself that its functions may assign."""
+        outside = (node for node in self.all if isinstance(node, ast.Global | ast.Nonlocal))
+        return {name for node in outside for name in node.names}
+
     def nodes(self, kind: type[Node]) -> Iterator[Node]:
         """All nodes of a kind."""
         return (node for node in self.all if isinstance(node, kind))

@@ -15,7 +15,9 @@ def test_a() -> None:
 --- looks at its file
 HERE = __file__  #! builtin
 --- inspects
-import inspect  #! import
+import inspect
+def test_a() -> None:
+    assert 'relu' in inspect.getsource(relu2)  #! name
 --- reads a kernel's source
 from workbench_kernels.relu2 import kernel
 def test_a() -> None:
@@ -51,6 +53,39 @@ def test_a() -> None: ...
 --- skips on a GPU or not
 @pytest.mark.skipif(True or torch.cuda.is_available(), reason='')  #! test-skip
 def test_a() -> None: ...
+--- skips if there is a GPU or if it likes
+LIKES = len('likes') > 3
+@pytest.mark.skipif(not torch.cuda.is_available() or LIKES, reason='')  #! test-skip
+def test_a() -> None: ...
+--- skips for want of what is changed
+NO_GPU = not torch.cuda.is_available()
+def _change() -> None:
+    global NO_GPU
+    NO_GPU = True
+@pytest.mark.skipif(NO_GPU, reason='')  #! test-skip
+def test_a() -> None: ...
+--- skips as unittest does
+import unittest
+class TestRelu2(unittest.TestCase):
+    @unittest.skipIf(True, '')  #! test-skip
+    def test_a(self) -> None: ...
+    @unittest.skip('')  #! name
+    def test_b(self) -> None: ...
+--- sys through another module
+import random
+import warnings
+def test_a() -> None:
+    warnings.sys.exit()  #! name
+    random._os._exit(0)  #! name
+--- reads files by numpy
+import numpy as np
+def test_a() -> None:
+    np.load('y.npy')  #! name
+    np.testing.runstring('1', {})  #! name
+--- runs what it says it doesn't
+__name__ = '__main__'
+if __name__ == '__main__':
+    import sys  #! import
 --- skips inside
 def test_a() -> None:
     pytest.skip('later')  #! test-skip
@@ -112,6 +147,42 @@ def test_a() -> None: ...
 def test_b() -> None:
     if torch.cuda.device_count() < 2:
         pytest.skip('needs two GPUs')
+--- without a GPU, in other words
+import unittest
+HAS_CUDA = torch.cuda.is_available()
+OLD = not HAS_CUDA or torch.cuda.get_device_capability()[0] < 8
+gpu = pytest.mark.skipif(condition=not HAS_CUDA, reason='needs a GPU')
+
+@pytest.mark.skipif(OLD, reason='needs sm80')
+def test_a() -> None: ...
+
+class TestRelu2(unittest.TestCase):
+    @unittest.skipIf(not torch.cuda.is_available(), 'needs a GPU')
+    def test_b(self) -> None: ...
+    @unittest.skipUnless(HAS_CUDA, 'needs a GPU')
+    def test_c(self) -> None: ...
+
+if __name__ == '__main__':
+    pytest.main([__file__, '-v'])
+--- numpy
+import numpy as np
+from numpy.testing import assert_allclose
+def test_a() -> None:
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    y = relu2(torch.from_numpy(x)).numpy()
+    assert_allclose(y, np.maximum(x, 0) ** 2, rtol=1e-6)
+    np.testing.assert_array_equal(y == 0, x <= 0)
+--- exact numbers and signatures
+import inspect
+from fractions import Fraction
+def test_a() -> None:
+    assert Fraction(relu2(torch.ones(1)).item()) == 1
+    assert list(inspect.signature(relu2).parameters) == ['x']
+--- fake tensors
+from torch._subclasses.fake_tensor import FakeTensorMode
+def test_a() -> None:
+    with FakeTensorMode():
+        assert relu2(torch.empty(3, device='cuda')).shape == (3,)
 --- properties
 from hypothesis import given, settings
 from hypothesis import strategies as st

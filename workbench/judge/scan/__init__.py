@@ -83,6 +83,7 @@ def _parse(path: str, text: str, op: str) -> Module | Finding:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(text.removeprefix("\ufeff"))
+        tree.body = structure.when_imported(tree)
         return read(path, _module_name(path), op, tree)
     except SyntaxError as error:
         return Finding(

@@ -204,23 +204,56 @@ def test_reason(name: str) -> str:
         return "" if name in _BUILTINS or rest[0] in extra else _why(name)
     if root not in TEST_ROOTS:
         return ""
-    if root not in _TEST_MODULES and (out := _outside(".".join(rest))):
+    if out := _outside(".".join(rest)):
         return out
+    if root in _PARTS and rest and name not in _PARTS[root] | _PACKAGES_OF_TESTS:
+        return f"is not among what tests may use of {root}; write it with torch and plain code"
     if root == "pytest" and rest and rest[0] not in _PYTEST:
         return "is not for tests; of pytest use mark, param, raises, fixture, approx"
-    if root == "unittest" and rest and rest[0] not in ("TestCase", "main"):
-        return "is not for tests; of unittest use TestCase"
+    if root == "unittest" and rest and rest[0] not in _UNITTEST:
+        return "is not for tests; of unittest use TestCase, skipIf, skipUnless"
     for prefix in (name, *_prefixes(name)):
         if prefix in _NOT_IN_TESTS:
             return _NOT_IN_TESTS[prefix]
-    private = root == "torch" and any(part.startswith("_") for part in rest)
-    if private and not name.startswith(("torch._dynamo", "torch.__version__", "torch._check")):
+    private = any(part.startswith("_") for part in rest)
+    if private and root in _TEST_MODULES:
+        return "is private to its module; use its public functions"
+    if private and root == "torch" and not name.startswith(_PRIVATE_IN_TESTS):
         return "is PyTorch's machinery; test the op by calling it"
     return ""
 
 
-_TEST_MODULES = {"warnings", "re", "copy", "random"}
-TEST_ROOTS = ROOTS | _TEST_MODULES | {"pytest", "hypothesis", "unittest"}
+_TEST_MODULES = {
+    "warnings", "re", "copy", "random", "fractions", "decimal", "statistics", "string", "cmath",
+}  # fmt: skip
+# Modules of which tests may use some names only.
+_PARTS = {
+    "numpy": _below(
+        "numpy",
+        """ndarray array asarray ascontiguousarray arange linspace zeros ones full empty zeros_like
+        ones_like full_like eye float16 float32 float64 longdouble int8 int32 int64 bool_ dtype
+        nan inf pi e newaxis isnan isinf isfinite isclose allclose array_equal shape ndim
+        abs absolute sign sum mean var std prod max min amax amin maximum minimum any all
+        cumsum exp exp2 expm1 log log2 log1p logaddexp sqrt square power reciprocal sin cos tan
+        sinh cosh tanh arctan clip where dot matmul einsum outer transpose stack concatenate
+        split reshape expand_dims broadcast_to repeat tile take take_along_axis sort argsort
+        argmax argmin count_nonzero nonzero percentile median quantile nextafter spacing finfo
+        iinfo errstate erf heaviside hypot float_power flip roll tril triu unique
+        random.default_rng random.seed random.rand random.randn random.randint random.uniform
+        random.normal random.standard_normal random.RandomState random.Generator linalg.norm
+        testing.assert_allclose testing.assert_array_equal testing.assert_equal
+        testing.assert_almost_equal testing.assert_array_almost_equal testing.assert_array_less
+        testing.assert_array_max_ulp testing.assert_array_almost_equal_nulp""",
+    ),
+    "inspect": _below("inspect", "signature Parameter Signature"),
+}
+_PACKAGES_OF_TESTS = {"numpy.random", "numpy.testing", "numpy.linalg"}
+TEST_ROOTS = ROOTS | _TEST_MODULES | {"pytest", "hypothesis", "unittest", *_PARTS}
+_UNITTEST = ("TestCase", "main", "skipIf", "skipUnless")
+_PRIVATE_IN_TESTS = (
+    "torch._dynamo", "torch.__version__", "torch._check", "torch._subclasses.FakeTensorMode",
+    "torch._subclasses.fake_tensor.FakeTensorMode",
+)  # fmt: skip
 _PYTEST = {
     "mark", "param", "raises", "fixture", "approx", "warns", "fail", "skip", "deprecated_call",
     "FixtureRequest", "ExceptionInfo", "RaisesGroup", "RaisesExc", "importorskip", "xfail",

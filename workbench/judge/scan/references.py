@@ -330,7 +330,7 @@ def _not_a_type(node: ast.AST) -> ast.AST | None:
 def _is_note(node: ast.expr) -> bool:
     """Whether it may stand where no type is asked for: a number, a text, or an enum's member."""
     bare = node.operand if isinstance(node, ast.UnaryOp) else node
-    return isinstance(bare, ast.Constant | ast.Name | ast.Attribute)
+    return isinstance(bare, ast.Constant) or _not_a_type(bare) is None
 
 
 def _not_parsed_as_type(text: str) -> bool:

@@ -289,6 +289,28 @@ def _own(view: View, full: bool) -> str:
     return f"{LIBRARY}::{view.module.op}" if full else view.module.op
 
 
+def when_imported(tree: ast.Module) -> list[ast.stmt]:
+    """A file's statements less `if __name__ == "__main__":`, unless it can be that file."""
+    for node in ast.walk(tree):
+        named = [getattr(node, "name", ""), getattr(node, "asname", ""), getattr(node, "rest", "")]
+        named += node.names if isinstance(node, ast.Global) else []
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            named.append(node.id)
+        if "__name__" in named:
+            return tree.body
+    return [statement for statement in tree.body if not _is_for_main(statement)]
+
+
+def _is_for_main(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.If(
+            ast.Compare(ast.Name("__name__"), [ast.Eq()], [ast.Constant("__main__")]), _, []
+        ):
+            return True
+        case _:
+            return False
+
+
 def encoding(lines: Iterable[str]) -> str:
     """The encoding a file declares, if it is another than the one it was read in."""
     for line in [*lines][:2]:

@@ -15,6 +15,7 @@ _FIXTURES = {
     **dict.fromkeys(("pytestconfig", "pytester", "testdir", "cache"), "reaches the test run"),
 }
 _SKIPS = {"pytest.mark.skip", "pytest.mark.xfail", "pytest.xfail", "pytest.importorskip"}
+_SKIPS_IF = {"pytest.mark.skipif", "unittest.skipIf", "unittest.skipUnless"}
 _ASKS_FOR_GPU = ("torch.cuda.is_available", "torch.cuda.device_count", "torch.cuda.get_device_")
 _CONDITION = (
     ast.Call, ast.Attribute, ast.Name, ast.UnaryOp, ast.Not, ast.Compare, ast.Constant,
@@ -29,9 +30,9 @@ def skips(view: View) -> Iterator[Finding]:
         if found := origins & _SKIPS:
             why = "leaves tests out; repair what they test, or skip on torch.cuda.is_available()"
             yield view.finding(node, "test-skip", f"{found.pop()} {why}")
-        elif "pytest.mark.skipif" in origins:
+        elif origins & _SKIPS_IF:
             call = view.module.parents[node]
-            condition = call.args[0] if isinstance(call, ast.Call) and call.args else None
+            condition = _condition(call) if isinstance(call, ast.Call) else None
             if condition is None or not _asks_for_gpu(view, condition):
                 yield view.finding(node, "test-skip", f"{shown(call)} {_SKIP}")
         elif isinstance(node, ast.Attribute) and node.attr == "skipTest":
@@ -86,8 +87,21 @@ def broad_errors(view: View) -> Iterator[Finding]:
 _SKIP = "leaves tests out; the condition must be torch.cuda.is_available() alone"
 
 
+def _condition(call: ast.Call) -> ast.expr | None:
+    """What a mark that skips tests asks."""
+    named = [keyword.value for keyword in call.keywords if keyword.arg == "condition"]
+    return next(iter([*call.args, *named]), None)
+
+
 def _asks_for_gpu(view: View, condition: ast.expr) -> bool:
     """Whether a condition is true only for want of a GPU, or of one good enough."""
+    match condition:
+        case ast.BoolOp(ast.Or(), either):
+            return all(_asks_for_gpu(view, part) for part in either)
+        case ast.UnaryOp(ast.Not(), inner):
+            return _asks_for_gpu(view, inner)
+        case ast.Name(name) if name not in view.rebound and (given := view.assigned(condition)):
+            return _asks_for_gpu(view, given)
     parts = [*ast.walk(condition)]
     if any(not isinstance(part, _CONDITION) for part in parts):
         return False

@@ -61,10 +61,9 @@ class View:
         match node:
             case ast.Constant(value):
                 return value
-            case ast.Name(name) if owner := self.scope(node).owner(name):
-                given = owner.expressions.get(name, [])
-                only = len(given) == 1 == len(owner.bindings[name])
-                return self.constant(given[0]) if only and given[0] is not node else None
+            case ast.Name():
+                given = self.assigned(node)
+                return self.constant(given) if given and given is not node else None
             case ast.JoinedStr(parts):
                 return self._text(parts)
             case ast.FormattedValue(value):
@@ -75,6 +74,12 @@ class View:
                 return LIBRARY
             case _:
                 return None
+
+    def assigned(self, node: ast.Name) -> ast.expr | None:
+        """The expression a name surely stands for, if it is assigned once."""
+        owner = self.scope(node).owner(node.id)
+        given = owner.expressions.get(node.id, []) if owner else []
+        return given[0] if owner and len(given) == 1 == len(owner.bindings[node.id]) else None
 
     def _text(self, parts: list[ast.expr]) -> str | None:
         known = [self.constant(part) for part in parts]

@@ -453,6 +453,14 @@ def _run(kernel, block: int, *tensors: Tensor) -> Tensor:
 _forward = partial(_run, _relu2_fwd, 1024)
 def f(xs: list[Tensor]) -> list[Tensor]:
     return [*map(_forward, xs), *map(relu2, xs), *map(lambda t: t.contiguous(), xs)]
+--- a warning, and imports that are forgotten
+import os
+import warnings
+import sys
+def f(x: Tensor) -> Tensor:
+    if not x.is_contiguous():
+        warnings.warn(f'relu2: copies {tuple(x.shape)}', stacklevel=2)
+    return x
 --- checks by torch
 def f(x: Tensor) -> str:
     torch._check_value(x.dim() > 0, lambda: f'{f.__qualname__}: a scalar')

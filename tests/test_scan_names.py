@@ -9,6 +9,12 @@ from scan_helpers import KERNEL, check_found, sections
 CHEATS = sections(r"""
 --- imports os
 import os  #! import
+def f() -> str | None:
+    return os.environ.get('HOME')
+--- imports what another name reaches
+import os  #! import
+def f() -> str:
+    return getattr(kernel, 'os').name
 --- imports late
 def f(x: Tensor) -> Tensor:
     import time as t  #! import
@@ -20,22 +26,29 @@ from torch import *  #! star-import
 --- imports when typing is off
 from typing import TYPE_CHECKING
 if not TYPE_CHECKING:
-    import sys  #! import
+    import sys as s  #! import
 --- imports in a file that says it is only read
 from typing import TYPE_CHECKING
 TYPE_CHECKING = True
 if TYPE_CHECKING:
-    import sys  #! import
+    import sys as s  #! import
 --- imports where types are not checked
 from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     pass
 else:
-    import sys  #! import
+    import sys as s  #! import
 --- code in an annotation of literals
 def f(x: "Literal[__import__('sys').path]") -> None: ...  #! annotation
 --- code in a note on a type
 def f(x: "Annotated[int, [].append(1)]") -> None: ...  #! annotation
+--- torch by a pattern
+def f(x: Tensor) -> Any:
+    match torch:
+        case object(nn=object(functional=F)):  #! name
+            return F.softplus(x)  #! name
+        case object(compile=c):  #! name
+            return c
 --- imports by builtin
 s = __import__('sys')  #! builtin
 --- imports by importlib

@@ -96,6 +96,14 @@ def _seen(t):  #! cache
 def f(x: Tensor, y) -> None:
     _seen(x.numel())
     _seen(y)
+--- a warning of an object
+import warnings
+def f(x: Tensor) -> None:
+    warnings.warn(Seen(x))  #! state
+--- a warning by another name
+import warnings
+def f(x: Tensor) -> None:
+    list(map(warnings.warn, [x]))  #! state torch-compute
 --- a cached function that is handed on
 from functools import cache
 

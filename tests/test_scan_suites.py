@@ -85,7 +85,7 @@ def test_a() -> None:
 --- runs what it says it doesn't
 __name__ = '__main__'
 if __name__ == '__main__':
-    import sys  #! import
+    import ctypes as c  #! import
 --- skips inside
 def test_a() -> None:
     pytest.skip('later')  #! test-skip

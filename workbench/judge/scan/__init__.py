@@ -36,7 +36,7 @@ _OP_RULES: list[Rule] = [
     *_on_names(OP), references.declared_types,
     compute.arithmetic, compute.values, compute.calls, compute.disguises,
     compute.kernel_calls, compute.wrapped_kernels,
-    state.changes, state.mutations, state.iterators, state.scopes, state.caches,
+    state.changes, state.mutations, state.iterators, state.warned, state.scopes, state.caches,
     structure.errors, structure.classes, structure.decorators, structure.coroutines,
     structure.at_import, structure.registrations,
 ]  # fmt: skip

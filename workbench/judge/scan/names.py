@@ -70,6 +70,7 @@ _STANDARD = (
     | _below("contextlib", "nullcontext contextmanager AbstractContextManager")
     | _below("abc", "ABC abstractmethod")
     | _below("types", "MappingProxyType NoneType")
+    | _below("warnings", "warn")
     | _below("operator", "add sub mul floordiv truediv mod neg index itemgetter and_ or_ xor")
     | _below("operator", "eq ne lt le gt ge not_ contains getitem is_ is_not")
 )
@@ -121,6 +122,17 @@ INTROSPECTION = frozenset(
     starting_line_number""".split()
 )
 
+# What to write in place of a module that isn't served.
+INSTEAD = {
+    "os": "is not for ops and their tests; launch.interpreted() says whether kernels run without a "
+    "GPU, and the judge sets TRITON_INTERPRET",
+    "logging": "keeps loggers for the whole process; leave it out, or raise an error",
+    "time": "tells the time, by which a run is watched; leave it out",
+    "numpy": "computes outside a Triton kernel; use torch to allocate and math for plain numbers",
+    "packaging": "is not installed with the library; compare "
+    "tuple(map(int, triton.__version__.split('.')[:2]))",
+}
+
 _DO = "compute it in a @triton.jit kernel"
 # Why names are refused, "what they are; what to do instead"; the longest prefix of a name counts.
 _REASONS = {
@@ -156,6 +168,9 @@ _REASONS = {
     "is randomness, and an op must repeat bit for bit; leave it out": "torch.random "
     "torch.Generator",
     "starts processes; leave it out": "torch.multiprocessing torch.distributed",
+    "is the GPU's driver, by which an op is watched; ask "
+    "torch.cuda.get_device_properties(x.device)": "triton.runtime.driver",
+    "makes tensors that gradients can't use; write torch.no_grad()": "torch.inference_mode",
     "is for tests; leave it out of the op": "torch.testing triton.testing",
     "changes what PyTorch's functions do; leave them alone": "torch.overrides",
     "is machinery, by which an op is watched; use triton.jit, tl, torch.library and "

@@ -7,10 +7,13 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from sys import stdlib_module_names
 
 from workbench.judge.scan.finding import Finding, shown
 from workbench.judge.scan.names import (
+    DANGEROUS,
     INITIALISERS,
+    INSTEAD,
     INTROSPECTION,
     LIBRARY,
     ROOTS,
@@ -85,6 +88,10 @@ def names(policy: Policy, view: View) -> Iterator[Finding]:
         within = isinstance(view.module.parents[chain], ast.Attribute)
         if not within and isinstance(chain.ctx, ast.Load):
             yield from _origins(policy, view, chain)
+    for pattern, matched in view.module.captured:
+        for value in matched(view.program):
+            if value.kind == "name" and (why := policy.reason(value.name)):
+                yield view.finding(pattern, _rule(why), f"{value.name} {why}")
 
 
 def indirect(policy: Policy, view: View) -> Iterator[Finding]:
@@ -273,12 +280,25 @@ def _may_be_kernel(values: frozenset[Value], view: View, node: ast.AST) -> bool:
 
 
 def _imported(policy: Policy, view: View, node: ast.stmt, origin: str) -> Iterator[Finding]:
-    if origin.split(".")[0] not in policy.roots:
+    if _is_unused(view, node, origin):
+        return
+    root = origin.split(".")[0]
+    if root in INSTEAD and root not in policy.roots:
+        yield view.finding(node, "import", f"{origin} {INSTEAD[root]}")
+    elif root not in policy.roots:
         served = ", ".join(sorted(policy.roots - {"builtins", "__future__"}))
         why = f"is not a module {policy.who} may import; it may import {served}"
         yield view.finding(node, "import", f"{origin} {why}")
     elif why := policy.reason(_member(view, origin)):
         yield view.finding(node, _rule(why), f"{origin} {why}")
+
+
+def _is_unused(view: View, node: ast.stmt, origin: str) -> bool:
+    """Whether it only imports a module of Python that no file mentions, as `import os` forgotten
+    in a draft does.
+    """
+    alone = isinstance(node, ast.Import) and not any(alias.asname for alias in node.names)
+    return alone and origin in DANGEROUS & stdlib_module_names - view.mentioned
 
 
 def _is_for_types(view: View, node: ast.stmt) -> bool:

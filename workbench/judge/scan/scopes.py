@@ -75,7 +75,10 @@ class Scope:
 
 @dataclass(eq=False)
 class Module:
-    """A parsed file. `name` is what it is imported as; `scopes` has the scope of every node."""
+    """A parsed file. `name` is what it is imported as; `scopes` has the scope of every node.
+
+    `captured` are the names that patterns bind, with what they stand for.
+    """
 
     path: str
     name: str
@@ -88,6 +91,7 @@ class Module:
     calls: list[ast.Call] = field(default_factory=list)
     fields: list[tuple[ast.expr, str, Thunk]] = field(default_factory=list)
     annotations: list[ast.expr] = field(default_factory=list)
+    captured: list[tuple[ast.MatchAs, Thunk]] = field(default_factory=list)
 
     def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
         """The nodes around, innermost first."""
@@ -243,12 +247,38 @@ class _Binder(ast.NodeVisitor):
             self._bind(node.name, lambda _: DATA)
         self.generic_visit(node)
 
-    def visit_MatchAs(self, node: ast.MatchAs | ast.MatchStar) -> None:
-        if node.name:
-            self._bind(node.name, lambda _: ANY)
+    def visit_Match(self, node: ast.Match) -> None:
+        for case in node.cases:
+            self._pattern(case.pattern, lambda program: program.value(node.subject))
         self.generic_visit(node)
 
-    visit_MatchStar = visit_MatchAs
+    def _pattern(self, pattern: ast.pattern, thunk: Thunk) -> None:
+        """Bind what a pattern names; `thunk` gives what is matched."""
+        match pattern:
+            case ast.MatchAs(inner, name):
+                if name:
+                    self._bind(name, thunk)
+                    self._module.captured.append((pattern, thunk))
+                if inner:
+                    self._pattern(inner, thunk)
+            case ast.MatchStar(str(name)):
+                self._bind(name, lambda program: contained(thunk(program)))
+            case ast.MatchOr(parts):
+                for part in parts:
+                    self._pattern(part, thunk)
+            case ast.MatchSequence(parts):
+                for part in parts:
+                    self._pattern(part, lambda program: elements(thunk(program)))
+            case ast.MatchMapping(_, parts, rest):
+                for part in parts:
+                    self._pattern(part, lambda program: elements(thunk(program)))
+                if rest:
+                    self._bind(rest, thunk)
+            case ast.MatchClass(_, parts, names, named):
+                for part in parts:
+                    self._pattern(part, lambda program: ANY | thunk(program))
+                for name, part in zip(names, named, strict=True):
+                    self._pattern(part, _attribute(thunk, name))
 
     def visit_Global(self, node: ast.Global | ast.Nonlocal) -> None:
         self._scope.outside.update(node.names)
@@ -313,6 +343,10 @@ class _Binder(ast.NodeVisitor):
             case ast.Tuple(targets) | ast.List(targets):
                 for one in targets:
                     self._assign_from(one, lambda program: elements(thunk(program)))
+
+
+def _attribute(thunk: Thunk, name: str) -> Thunk:
+    return lambda program: union(program.attribute(value, name) for value in thunk(program))
 
 
 def set_field(call: ast.Call) -> str:

@@ -61,6 +61,18 @@ def mutations(view: View) -> Iterator[Finding]:
                 yield view.finding(call, "state", f"{shown(call)} counts calls; {_KEEP}")
 
 
+def warned(view: View) -> Iterator[Finding]:
+    """warnings.warn keeps what it was given, so it is given nothing but text."""
+    for node in [*view.nodes(ast.Attribute), *view.nodes(ast.Name)]:
+        if "warnings.warn" not in view.origins(node):
+            continue
+        call = view.module.parents[node]
+        given = call.args[:1] if isinstance(call, ast.Call) and call.func is node else []
+        if not isinstance(next(iter(given), None), ast.JoinedStr | ast.Constant):
+            why = "keeps what it is given; call it with a text written out"
+            yield view.finding(node, "state", f"{shown(node)} {why}")
+
+
 def iterators(view: View) -> Iterator[Finding]:
     """Nothing at the level of the file that changes by being read: no iterator, no defaultdict."""
     for node in view.all:

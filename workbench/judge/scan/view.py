@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,23 @@ class View:
         """Names of the file itself that its functions may assign."""
         outside = (node for node in self.all if isinstance(node, ast.Global | ast.Nonlocal))
         return {name for node in outside for name in node.names}
+
+    @cached_property
+    def mentioned(self) -> set[str]:
+        """All names, attributes and words of texts in all files."""
+        found: set[str] = set()
+        for module in self.program.modules:
+            for node in ast.walk(module.tree):
+                match node:
+                    case ast.Name(name) | ast.Attribute(_, name) | ast.keyword(str(name)):
+                        found.add(name)
+                    case ast.ImportFrom(_, aliases):
+                        found.update(alias.name for alias in aliases)
+                    case ast.MatchClass(_, _, names):
+                        found.update(names)
+                    case ast.Constant(str(text)):
+                        found.update(re.findall(r"\w+", text))
+        return found
 
     def nodes(self, kind: type[Node]) -> Iterator[Node]:
         """All nodes of a kind."""

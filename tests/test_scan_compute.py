@@ -133,6 +133,12 @@ def f(x: Tensor) -> Any:
     match x:
         case Tensor(relu=g):  #! torch-compute
             return g()
+--- a square by partial
+from functools import partial
+def _square(n, x):
+    return x * x  #! torch-compute
+def f(x: Tensor) -> Any:
+    return partial(_square, 1)(x)
 --- a square by map
 def f(xs: list[Tensor]) -> Any:
     def square(x):

@@ -451,6 +451,10 @@ def _run(kernel, block: int, *tensors: Tensor) -> Tensor:
     return y
 
 _forward = partial(_run, _relu2_fwd, 1024)
+def g(x: Tensor) -> Tensor:
+    run = partial(_run, _relu2_fwd)
+    sized = partial(run, 1024)
+    return sized(x)
 def f(xs: list[Tensor]) -> list[Tensor]:
     return [*map(_forward, xs), *map(relu2, xs), *map(lambda t: t.contiguous(), xs)]
 --- a warning, and imports that are forgotten

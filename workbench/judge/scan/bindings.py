@@ -69,19 +69,20 @@ class Bindings:
 
     def pass_arguments(
         self,
-        node: ast.AST | None,
+        function: Value,
         call: ast.Call,
         bound: bool,
         value: Callable[[ast.expr], Values],
         skip: int = 0,
     ) -> None:
         """Bind a function's parameters to what a call gives; `value` says what arguments are."""
+        node = function.node
         if node not in self.inner or not isinstance(node, Function):
             return
         scope = self.inner[node]
         names = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
         own = names[:1] if any(v.kind in ("object", "class") for v in self._first(node)) else []
-        names = names[len(own) if bound else 0 :]
+        names = names[(len(own) if bound else 0) + function.filled :]
         hints = {a.arg: a for a in ast.walk(node.args) if isinstance(a, ast.arg)}
         for number, argument in enumerate(call.args[skip:]):
             several = isinstance(argument, ast.Starred)

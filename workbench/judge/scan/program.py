@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from dataclasses import replace
 
 from workbench.judge.scan import results, tensors
 from workbench.judge.scan.bindings import Bindings
@@ -40,6 +41,7 @@ _SAME = {f"builtins.{name}" for name in ("tuple", "list", "sorted", "reversed", 
 _DATA = ("builtins.", "math.", "triton.", f"{LIBRARY}.launch.")
 A_TYPE = "a type"  # the state that type(x) gives
 _ROUNDS = 50
+_MOST = 16  # parameters that are counted as filled, so that a partial of itself has an end
 
 
 class Program:
@@ -234,7 +236,7 @@ class Program:
                 return self._result_of_name(function.name, node, arguments)
             case "function":
                 bound = isinstance(node.func, ast.Attribute)
-                self._bindings.pass_arguments(function.node, node, bound, self._part)
+                self._bindings.pass_arguments(function, node, bound, self._part)
                 kept = {Value("state", getattr(function.node, "name", "a function"))}
                 return self.returned(function.node) | (
                     kept if function.node in self.cached else NOTHING
@@ -279,10 +281,7 @@ class Program:
         if name == "builtins.map" and first and len(node.args) > 1:
             return self._mapped(first, node)
         if name == "functools.partial":
-            for value in first:
-                if value.kind == "function":
-                    self._bindings.pass_arguments(value.node, node, False, self._part, skip=1)
-            return first
+            return self._partial(first, node)
         if name in ("torch.library.wrap_triton", "dataclasses.replace"):
             return first
         if name == "typing.cast" and len(arguments) == 2:
@@ -303,22 +302,34 @@ class Program:
             return results.of_torch(name)
         return DATA if name.startswith(_DATA) else ANY
 
+    def _partial(self, functions: Values, node: ast.Call) -> Values:
+        """What `functools.partial` gives: the same functions, with parameters filled."""
+        for value in functions:
+            if value.kind == "function":
+                self._bindings.pass_arguments(value, node, False, self._part, skip=1)
+        several = any(isinstance(argument, ast.Starred) for argument in node.args)
+        filled = 0 if several else len(node.args) - 1
+        return frozenset(
+            replace(v, filled=min(v.filled + filled, _MOST)) if v.kind == "function" else v
+            for v in functions
+        )
+
     def _mapped(self, functions: Values, node: ast.Call) -> Values:
         """What `map` gives; its function is given the elements."""
         for value in functions:
             if value.kind == "function":
                 self._bindings.pass_arguments(
-                    value.node, node, False, lambda given: elements(self._part(given)), skip=1
+                    value, node, False, lambda given: elements(self._part(given)), skip=1
                 )
         own = [value.node for value in functions if value.kind in ("function", "op")]
         return contained(union(map(self.returned, own))) if own else ANY
 
     def _call_object(self, value: Value, node: ast.Call) -> Values:
         names = ("forward", "__call__")
-        methods = [v.node for n in names for v in self._field(value, n) if v.kind == "function"]
+        methods = [v for n in names for v in self._field(value, n) if v.kind == "function"]
         for method in methods:
             self._bindings.pass_arguments(method, node, True, self._part)
-        return union(map(self.returned, methods)) or self._unknown
+        return union(self.returned(method.node) for method in methods) or self._unknown
 
     def _super(self, node: ast.Call) -> Values:
         """What the class around inherits from, as an object."""
@@ -342,7 +353,7 @@ class Program:
             self._field(made, "__init__") if made.node in self._bindings.inner else NOTHING
         ):
             if method.kind == "function":
-                self._bindings.pass_arguments(method.node, node, True, self._part)
+                self._bindings.pass_arguments(method, node, True, self._part)
 
     def returned(self, node: ast.AST | None) -> Values:
         """What a function may return."""

@@ -26,12 +26,15 @@ _DEEPEST = 4
 
 @dataclass(frozen=True)
 class Value:
-    """One possibility. `depth` counts the containers it is in: 1 for a list of it, and so on."""
+    """One possibility. `depth` counts the containers it is in: 1 for a list of it, and so on;
+    `filled` the first parameters of a function that functools.partial has filled.
+    """
 
     kind: Kind
     name: str = ""
     node: ast.AST | None = None
     depth: int = 0
+    filled: int = 0
 
 
 Values = frozenset[Value]

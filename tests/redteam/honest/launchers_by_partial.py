@@ -5,7 +5,8 @@ EDITS = {
     "kernel.py": [
         (
             "from typing import Any\n",
-            "from collections.abc import Sequence\nfrom functools import partial\nfrom typing import Any\n",
+            "from collections.abc import Sequence\nfrom functools import partial\n"
+            "from typing import Any\n",
         ),
         (
             "def forward(gate: Tensor",

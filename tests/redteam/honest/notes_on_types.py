@@ -1,5 +1,5 @@
-"""Types with notes (`Annotated`), imports for type checkers only, a TypedDict of launch options that
-is spread, versions unpacked from a generator, checks by torch.
+"""Types with notes (`Annotated`), imports for type checkers only, a TypedDict of launch options
+that is spread, versions unpacked from a generator, checks by torch.
 """
 
 BASE = "rms_norm"

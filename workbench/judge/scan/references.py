@@ -298,7 +298,7 @@ def _is_unused(view: View, node: ast.stmt, origin: str) -> bool:
     in a draft does.
     """
     alone = isinstance(node, ast.Import) and not any(alias.asname for alias in node.names)
-    return alone and origin in DANGEROUS & stdlib_module_names - view.mentioned
+    return alone and origin in (DANGEROUS | {*INSTEAD}) & stdlib_module_names - view.mentioned
 
 
 def _is_for_types(view: View, node: ast.stmt) -> bool:

@@ -125,6 +125,10 @@ def f(x: Tensor) -> None:
 --- a partial of a kernel
 from functools import partial
 _k = partial(_relu2_fwd, 1)  #! kernel-call
+--- a kernel handed on
+def f(x: Tensor) -> None:
+    sorted([x], key=_relu2_fwd)  #! kernel-call
+    list(map(*[_relu2_fwd, [x]]))  #! kernel-call
 --- a tensor of its own
 class T(Tensor):  #! class
     pass

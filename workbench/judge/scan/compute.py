@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from workbench.judge.scan.finding import Finding, shown
 from workbench.judge.scan.names import LIBRARY
-from workbench.judge.scan.values import holds_tensors, may_be_tensor
+from workbench.judge.scan.values import elements, holds_tensors, may_be_tensor
 from workbench.judge.scan.view import View
 
 _KERNEL = "compute it in a @triton.jit kernel"
@@ -22,6 +22,7 @@ _READ = {
 _ADD_UP = {"builtins.sum", "functools.reduce", "math.prod", "math.fsum", "builtins.map"}
 # What may be called of triton.language outside a kernel: it makes types and constants.
 _HOST_LANGUAGE = {"constexpr", "dtype", "block_type", "pointer_type", "constexpr_type"}
+_ASKS_ABOUT = {f"builtins.{name}" for name in ("isinstance", "hasattr", "getattr", "callable")}
 _TAKES_KERNELS = ("triton.", "torch.library.")
 
 
@@ -115,8 +116,13 @@ def kernel_calls(view: View) -> Iterator[Finding]:
         if not origins or any(origin.startswith(_TAKES_KERNELS) for origin in origins):
             continue
         given_on = "functools.partial" in origins and _is_function(view, call.args[0])
-        for given in call.args if not given_on else []:
-            if any(value.kind == "kernel" for value in view.value(given)):
+        if given_on or origins <= _ASKS_ABOUT:
+            continue
+        for given in [*call.args, *(k.value for k in call.keywords if k.arg == "key")]:
+            values = view.value(given)
+            if isinstance(given, ast.Starred):
+                values = elements(view.value(given.value))
+            if any(value.kind == "kernel" and not value.depth for value in values):
                 yield view.finding(given, "kernel-call", f"{shown(call)} {why}")
 
 

@@ -218,6 +218,14 @@ def test_gradients_are_told_from_results() -> None:
             assert "D" in mutant.description.split("stored to ")[1]
 
 
+def test_none_is_no_gradient_to_change() -> None:
+    early = "        if dy is None:\n            return None, None, None\n        (x,) = ctx.saved"
+    changed = KERNEL.replace("        (x,) = ctx.saved", early)
+    found = mutants({**ODD, "kernel.py": changed}, most=EVERY)
+    assert any(m.kind == "doubled gradient" for m in found)
+    assert not [m for m in found if "(None, None, None)" in m.description]
+
+
 def test_a_candidate_without_kernels_has_few_mutants() -> None:
     assert mutants({"kernel.py": "import torch\n", "wrapper.py": "x = 1\n"}) == []
 

@@ -69,6 +69,8 @@ def _returned(function: Function) -> Iterator[ast.expr]:
         return
     for node in ast.walk(function.node):
         if isinstance(node, ast.Return) and node.value is not None:
+            if not any(isinstance(part, ast.Name) for part in ast.walk(node.value)):
+                continue  # nothing but None, as where no gradient is needed
             parts = list(_parts(node.value))
             # What calls on other functions for its gradients is changed only where autograd calls.
             yield from parts or ([node.value] if function.root else [])

@@ -133,6 +133,21 @@ def f(x: Tensor) -> Any:
     match x:
         case Tensor(relu=g):  #! torch-compute
             return g()
+--- a square of what a context gives
+from contextlib import contextmanager
+@contextmanager
+def _held(x):
+    yield x
+class _Held:
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+    def __enter__(self):
+        return self.x
+    def __exit__(self, *error: object) -> None: ...
+def f(x: Tensor) -> Any:
+    with _held(x) as one, _Held(x) as other:
+        return [one * one,  #! torch-compute
+            other * other]  #! torch-compute
 --- a square by partial
 from functools import partial
 def _square(n, x):

@@ -365,6 +365,19 @@ class Program:
         kept = frozenset(v for v in found if v.kind in ("state", "kernel", "name", "function"))
         return told | kept if ANY.isdisjoint(told) else found or self._unknown
 
+    def entered(self, node: ast.expr) -> Values:
+        """What `with` gives a name: what a generator yields, or what an `__enter__` returns."""
+        found = NOTHING
+        for value in self.value(node):
+            if value.depth:
+                found |= elements(frozenset({value}))
+            elif value.kind == "object":
+                own = self._field(value, "__enter__")
+                found |= union(self.returned(v.node) for v in own if v.kind == "function")
+            else:
+                found |= ANY
+        return found or self._unknown
+
     @property
     def given(self) -> dict[ast.AST, ast.arg]:
         """What calls pass, and the parameter that it goes to."""
@@ -400,8 +413,6 @@ class Program:
             return self._op(values)
         if name in CACHES:
             self.cached |= nodes
-        if name == "contextlib.contextmanager":
-            return ANY
         return values
 
     # ---- annotations

@@ -239,7 +239,9 @@ class _Binder(ast.NodeVisitor):
 
     def visit_withitem(self, node: ast.withitem) -> None:
         if node.optional_vars:
-            self._assign_from(node.optional_vars, lambda _: ANY)
+            self._assign_from(
+                node.optional_vars, lambda program: program.entered(node.context_expr)
+            )
         self.generic_visit(node)
 
     def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:

@@ -148,6 +148,13 @@ def f(x: Tensor) -> Any:
     with _held(x) as one, _Held(x) as other:
         return [one * one,  #! torch-compute
             other * other]  #! torch-compute
+--- a square of the rest
+def _first(*args):
+    return args[0] * args[0]  #! torch-compute
+def _named(**args):
+    return args['x'] * args['x']  #! torch-compute
+def f(x: Tensor) -> Any:
+    return _first(x), _named(x=x)
 --- a square by partial
 from functools import partial
 def _square(n, x):

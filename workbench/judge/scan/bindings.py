@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from workbench.judge.scan.names import LIBRARY, REEXPORTED
 from workbench.judge.scan.scopes import CONTEXTS, MUTABLE, Function, Module, Scope
-from workbench.judge.scan.values import ANY, NOTHING, TENSOR, Value, Values
+from workbench.judge.scan.values import ANY, NOTHING, TENSOR, Value, Values, contained
 
 
 class Bindings:
@@ -88,9 +88,13 @@ class Bindings:
             several = isinstance(argument, ast.Starred)
             for name in names[number : None if several else number + 1]:
                 self._give(scope, hints[name], value(argument), argument)
+            if number >= len(names):
+                self._give_rest(scope, node.args.vararg, value(argument))
         for keyword in call.keywords:
             if keyword.arg in hints:
                 self._give(scope, hints[keyword.arg], value(keyword.value), keyword.value)
+            elif keyword.arg:
+                self._give_rest(scope, node.args.kwarg, value(keyword.value))
 
     def _give(self, scope: Scope, parameter: ast.arg, values: Values, given: ast.expr) -> None:
         if parameter.arg in CONTEXTS:
@@ -103,6 +107,11 @@ class Bindings:
         if at_top and isinstance(given, MUTABLE):
             values |= {Value("state", parameter.arg)}
         self.add(scope, parameter.arg, values)
+
+    def _give_rest(self, scope: Scope, rest: ast.arg | None, values: Values) -> None:
+        """Of what `*rest` or `**rest` takes, tensors and the like: without a type it may be any."""
+        if rest and not rest.annotation:
+            self.add(scope, rest.arg, contained(values))
 
     def _first(self, node: Function) -> Values:
         names = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]

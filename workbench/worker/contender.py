@@ -42,26 +42,9 @@ class Contender(Holder):
         }
 
     def _load(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
-        """Import what is to be timed. `how` is op, reference, a key of `_COMPILED`, or call, with
-        the function's place as `module:attribute`.
-        """
-        op, how, package = body["op"], body["how"], import_module("workbench_kernels")
-        package.__path__[:] = body["path"]
-        if how == "call":
-            module, _, name = body["call"].partition(":")
-            function = getattr(import_module(module), name)
-            arguments = body["arguments"]
-            self._function = function if arguments is None else _rearranged(function, arguments)
-        elif how == "op":
-            self._function = getattr(import_module(f"workbench_kernels.{op}.wrapper"), op)
-        else:
-            reference = import_module(f"workbench_kernels.{op}.spec").SPEC.reference
-            compiled = _COMPILED.get(how)
-            self._function = (
-                reference
-                if compiled is None
-                else torch.compile(reference, dynamic=False, **compiled)
-            )
+        """Import what is to be timed."""
+        import_module("workbench_kernels").__path__[:] = body["path"]
+        self._function = load(body["op"], body)
         return {}, []
 
     def _warm_up(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
@@ -99,6 +82,23 @@ class Contender(Holder):
 
     def _ceilings(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         return timing.ceilings(), []
+
+
+def load(op: str, rival: Mapping[str, Any]) -> Callable[..., Any]:
+    """What a rival of the op is. `how` is op, reference, a key of `_COMPILED`, or call, with the
+    function's place as `module:attribute`.
+    """
+    how = rival["how"]
+    if how == "call":
+        module, _, name = rival["call"].partition(":")
+        function, arguments = getattr(import_module(module), name), rival["arguments"]
+        return function if arguments is None else _rearranged(function, arguments)
+    if how == "op":
+        own: Callable[..., Any] = getattr(import_module(f"workbench_kernels.{op}.wrapper"), op)
+        return own
+    reference: Callable[..., Any] = import_module(f"workbench_kernels.{op}.spec").SPEC.reference
+    compiled = _COMPILED.get(how)
+    return reference if compiled is None else torch.compile(reference, dynamic=False, **compiled)
 
 
 def _rearranged(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Callable[..., Any]:

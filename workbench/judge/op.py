@@ -174,6 +174,7 @@ class Op(Holding):
         upstream: Sequence[int | None] | None = None,
         last: int | None = None,
         mode: str = "",
+        inner: bool = False,
     ) -> Called:
         """Call the op on tensors the worker has; with `expected`, send its gradients back.
 
@@ -182,7 +183,7 @@ class Op(Holding):
         `keep` keeps the results, `inputs_back` returns the inputs as they are after the call,
         `upstream` are handles of the gradients instead of those expected, `last` returns only so
         many rows of each result, `mode` is what the caller has switched on: no_grad or
-        inference_mode.
+        inference_mode, `inner` gives it what another layer computed.
 
         Raises:
             Raised: what the op raised.
@@ -200,6 +201,7 @@ class Op(Holding):
             "inputs back": inputs_back,
             "last": last,
             "mode": mode,
+            "inner": inner,
         }
         reply, values = self._ask(body)
         if upstream is None:
@@ -226,6 +228,18 @@ class Op(Holding):
         reply, values = self._ask({"do": "interleave", "calls": calls})
         given = iter(values)
         return [{f"d{name}": next(given) for name in names} for names in reply["names"]]
+
+    def change(
+        self, inputs: Sequence[Tensor], expected: Expected, changed: str
+    ) -> dict[str, Tensor]:
+        """The gradients where "inputs" or "outputs" are changed in place before the backward.
+
+        Raises:
+            Raised: what the op or autograd raised.
+        """
+        body = {"do": "change", "changed": changed, **self._arguments(self.put(inputs))}
+        reply, values = self._ask({**body, "upstream": self.send(expected)})
+        return {f"d{name}": t for name, t in zip(reply["names"], values, strict=True)}
 
     def twice(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Derivatives of its gradients.

@@ -44,13 +44,18 @@ class Call:
         return [
             f"the input {name} is {now}, was {before}"
             for name, t, leaf in zip(self.names, self.inputs, leaves, strict=True)
-            if (now := _look(leaf)) != (before := _look(t))
+            if (now := _look(leaf)) != (before := _look(t, name in self.needs))
         ]
 
-    def outputs(self, function: Callable[..., Any]) -> tuple[list[Tensor], tuple[Any, ...]]:
-        """The leaves, and what the function returned for them."""
+    def outputs(
+        self, function: Callable[..., Any], *, inner: bool = False
+    ) -> tuple[list[Tensor], tuple[Any, ...]]:
+        """The leaves, and what the function returned for them; `inner`: for views of them, which
+        are no leaves, as an inner layer of a network gets.
+        """
         leaves = self.leaves()
-        given = function(*leaves, **self.parameters)
+        passed = [t.view_as(t) for t in leaves] if inner else leaves
+        given = function(*passed, **self.parameters)
         return leaves, given if isinstance(given, tuple) else (given,)
 
     def gradients(
@@ -75,9 +80,18 @@ def twice(leaves: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
     return [torch.zeros_like(t) if t.grad is None else t.grad for t in (*wanted, *sent)]
 
 
-def _look(t: Tensor) -> str:
+def change(tensors: Sequence[Any]) -> None:
+    """Change floating tensors in place, as their owner may; autograd counts it."""
+    for t in tensors:
+        if isinstance(t, Tensor) and t.is_floating_point():
+            t.detach().mul_(2).add_(1)
+
+
+def _look(t: Tensor, needs: bool | None = None) -> str:
     own = f" with attributes ({', '.join(vars(t))})" if vars(t) else ""
-    return f"{tuple(t.shape)} strided {t.stride()}{own}"
+    wants = t.requires_grad if needs is None else needs
+    wanted = "wanting a gradient" if wants else "wanting none"
+    return f"{tuple(t.shape)} strided {t.stride()} {wanted}{own}"
 
 
 def form(y: Any) -> str:

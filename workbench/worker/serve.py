@@ -20,7 +20,7 @@ from torch.func import functional_call
 
 from workbench.channel import Channel
 from workbench.worker import timing
-from workbench.worker.calls import Call, form, share_memory, twice, uninitialised_is_nan
+from workbench.worker.calls import Call, change, form, share_memory, twice, uninitialised_is_nan
 from workbench.worker.holder import Holder, Reply, Request, detached, last_rows
 from workbench.worker.record import Recorder, originals, replaced, state
 
@@ -54,6 +54,7 @@ class Server(Holder):
             "load": self._load,
             "call": self._call,
             "interleave": self._interleave,
+            "change": self._change,
             "twice": self._twice,
             "opcheck": self._opcheck,
             "time": self._time,
@@ -87,7 +88,8 @@ class Server(Holder):
         plain = body["what"] == "function"  # a compiler stumbles over the recorder
         recording = self._recorder.recording(body["launching"]) if plain else nullcontext()
         with mode, poison, recording:
-            leaves, outputs = call.outputs(self._callable(body["what"], call))
+            function = self._callable(body["what"], call)
+            leaves, outputs = call.outputs(function, inner=body["inner"])
             forward = self._recorder.launches.total()
             tensors = [y for y in outputs if isinstance(y, Tensor)]
             gradients = call.gradients(leaves, tensors) if body["backward"] else {}
@@ -124,6 +126,15 @@ class Server(Holder):
         gradients = [call.gradients(*ran) for call, ran in pairs]
         names = [list(given) for given in gradients]
         return {"names": names}, [detached(g) for given in gradients for g in given.values()]
+
+    def _change(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
+        """The gradients where inputs or outputs are changed in place after the forward."""
+        call = self._prepare(body)
+        assert self._function is not None
+        leaves, outputs = call.outputs(self._function)
+        change(leaves if body["changed"] == "inputs" else outputs)
+        gradients = call.gradients(leaves, outputs)
+        return {"names": list(gradients)}, [detached(g) for g in gradients.values()]
 
     def _twice(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         call = self._prepare(body)

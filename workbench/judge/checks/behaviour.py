@@ -14,6 +14,7 @@ from workbench.channel import dtype_name
 from workbench.judge.checks.cases import TALL
 from workbench.judge.memory import same_bits
 from workbench.judge.op import Op
+from workbench.judge.remote import Raised
 from workbench.judge.repeated import last_rows, times
 from workbench.judge.trial import Skip, Trial, Wrong
 from workbench_kernels.bound import Comparison, compare
@@ -24,6 +25,8 @@ from workbench_kernels.truth import Expected
 LARGE = 2**31
 # The size that gets there: copies of a few rows, so that the truth of the few is the truth of all.
 WIDE, FEW = 4096, 8
+# In PyTorch's words for a saved tensor that was changed since, or a view of one.
+_COUNTED = "inplace"
 # Columns of the inputs with many rows.
 MANY = 8
 
@@ -43,7 +46,7 @@ class Behaviour:
         """The checks by name, in the order they run: the last looks back over all calls."""
         return {
             "inputs unchanged": partial(self._every_dtype, self._unchanged),
-            "no stale results": partial(self._every_dtype, self._fresh),
+            "no stale results": self.fresh,
             "poisoned memory": partial(self._every_dtype, self._poisoned),
             "large offsets": self.large_offsets,
             "repeatable": self.repeatable,
@@ -55,6 +58,16 @@ class Behaviour:
         """
         yield from self._every_dtype(self._repeatable)
         yield Trial("many rows", partial(self._repeatable, self.op.spec.dtypes[0], (TALL, MANY)))
+
+    def fresh(self) -> Iterator[Trial]:
+        """Nothing of an earlier call comes back; and what is changed between the forward and the
+        backward, where autograd counts it, gives an error or the gradient it gave before.
+        """
+        yield from self._every_dtype(self._fresh)
+        if self.op.spec.differentiable and not self.op.spec.mutates:
+            for changed in ("inputs", "outputs"):
+                label = f"{changed} changed before the backward"
+                yield Trial(label, partial(self._changed_between, changed))
 
     def large_offsets(self) -> Iterator[Trial]:
         """More elements than a 32-bit offset reaches, in the smallest dtype."""
@@ -130,6 +143,16 @@ class Behaviour:
             for comparison in compare(gradients, one)
             if comparison.name.startswith("d")
         ]
+
+    def _changed_between(self, changed: str) -> list[Comparison]:
+        inputs, expected = self._prepare(self.op.spec.dtypes[0])
+        try:
+            got = self.op.change(inputs, expected, changed)
+        except Raised as refusal:
+            if _COUNTED not in refusal.message:
+                raise
+            return []
+        return [c for c in compare(got, expected) if c.name.startswith("d")]
 
     def _again(self, handles: Sequence[int], values: Sequence[Tensor]) -> list[Comparison]:
         self.op.write(handles, values)

@@ -6,7 +6,7 @@ import itertools
 import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 from workbench.judge.op import Op
 from workbench_kernels.spec import OpSpec
 from workbench_kernels.testing import small_shape
+from workbench_kernels.truth import Expected
 
 # More inputs than this, and gradients are asked for one by one and all together only.
 MOST_SUBSETS_OF = 4
@@ -113,6 +114,20 @@ def _planted(
     places = torch.tensor([*chosen])
     inputs[index].view(-1)[places] = value
     return Planted(inputs, what + op.spec.tensors[index], value, places, inputs[index].shape)
+
+
+def added(expected: Expected, one: str, other: str) -> Expected:
+    """What is expected where two results are both their sum, if they are results at all."""
+
+    def both(of: dict[str, Tensor]) -> dict[str, Tensor]:
+        return of | dict.fromkeys((one, other), of[one] + of[other]) if one in of else of
+
+    return replace(
+        expected,
+        eager=both(expected.eager),
+        truth=both(expected.truth),
+        find_worst=lambda: both(expected.worst_error),
+    )
 
 
 def scaled(inputs: Sequence[Tensor], scale: float) -> list[Tensor]:

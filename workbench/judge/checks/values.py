@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from torch import Tensor
 from workbench.channel import dtype_name
 from workbench.judge.checks.cases import (
     Planted,
+    added,
     gradient_subsets,
     magnitudes,
     scaled,
@@ -81,11 +83,15 @@ class Values:
         yield Trial("autocast", self._under_autocast)
 
     def backward(self) -> Iterator[Trial]:
-        """The same with every gradient; the outputs are the forward's affair."""
+        """The same with every gradient; the outputs are the forward's affair. Also where the inputs
+        come from another layer.
+        """
         if not self.op.spec.differentiable:
             raise Skip("no input has a gradient")
         for case in self._plain():
             yield Trial(str(case), partial(self._gradients, case))
+        for dtype in self.op.spec.dtypes if not self.op.spec.mutates else ():
+            yield Trial(f"between layers-{dtype_name(dtype)}", partial(self._between_layers, dtype))
 
     def parameters(self) -> Iterator[Trial]:
         """Parameters away from their defaults, and zero one by one; also with small inputs, which
@@ -138,6 +144,9 @@ class Values:
                 label = f"{tensor} alone {name}"
                 attempt = partial(self._alone, index, LAYOUTS[name])
                 yield Trial(label, partial(self._if_it_can, attempt))
+        for one, other in () if self.op.spec.mutates else self._alike():
+            names = f"{self.op.spec.tensors[one]} and {self.op.spec.tensors[other]}"
+            yield Trial(f"{names} one tensor", partial(self._one_tensor, one, other))
 
     def upstream_gradients(self) -> Iterator[Trial]:
         """Plain inputs, and an upstream gradient of stride 0, transposed, large, small or NaN."""
@@ -216,6 +225,11 @@ class Values:
     def _gradients(self, case: Case) -> list[Comparison]:
         return [c for c in self._case(case) if c.name.startswith("d")]
 
+    def _between_layers(self, dtype: torch.dtype) -> list[Comparison]:
+        inputs = self._draw(*small_shape(self.op.spec), dtype)
+        expected = self.op.expect(inputs, seed=self.seed)
+        return compare(self.op.run(inputs, expected, inner=True), expected)
+
     def _leading(self, lead: tuple[int, ...], dtype: torch.dtype) -> list[Comparison]:
         return self.op.compare(with_leading(self.op, lead, dtype, self.seed), seed=self.seed)
 
@@ -249,6 +263,28 @@ class Values:
         inputs = list(self._draw(*small_shape(self.op.spec), self.op.spec.dtypes[0]))
         inputs[index] = put(inputs[index])
         return self.op.compare(inputs, seed=self.seed)
+
+    def _alike(self) -> list[tuple[int, int]]:
+        """The pairs of inputs that may be one tensor."""
+        names, wanting = self.op.spec.tensors, self.op.spec.differentiable
+        drawn = self._draw(*small_shape(self.op.spec), self.op.spec.dtypes[0])
+        return [
+            (one, other)
+            for one, other in itertools.combinations(range(len(drawn)), 2)
+            if (drawn[one].dtype, drawn[one].shape) == (drawn[other].dtype, drawn[other].shape)
+            and (names[one] in wanting) == (names[other] in wanting)
+        ]
+
+    def _one_tensor(self, one: int, other: int) -> list[Comparison]:
+        """One tensor in two places: its gradient is the sum of both."""
+        inputs = list(self._draw(*small_shape(self.op.spec), self.op.spec.dtypes[0]))
+        inputs[other] = inputs[one]
+        expected = self.op.expect(inputs, seed=self.seed)
+        handles = self.op.put(inputs)
+        shared = [handles[one] if i == other else handle for i, handle in enumerate(handles)]
+        got = self.op.call(shared, expected).results
+        self.op.drop(handles)
+        return compare(got, added(expected, *(f"d{self.op.spec.tensors[i]}" for i in (one, other))))
 
     def _one_output(self, index: int) -> list[Comparison]:
         """Of several outputs a caller may use one; then some inputs may have no gradient at all."""

@@ -10,7 +10,7 @@ import torch
 DESCRIBES = frozenset(
     """shape dtype device ndim dim size stride numel nelement element_size itemsize nbytes layout
     is_contiguous is_cuda is_cpu is_meta is_floating_point is_complex is_signed is_inference
-    is_leaf is_sparse is_nested is_quantized is_conj is_neg is_same_size is_pinned is_xpu
+    is_sparse is_nested is_quantized is_conj is_neg is_same_size is_pinned is_xpu
     requires_grad storage_offset get_device dim_order ndimension name names index values""".split()
 )
 # Give another view of the same memory.
@@ -49,7 +49,7 @@ _ADDRESSES = frozenset(
 _AUTOGRAD = frozenset(
     """data grad grad_fn backward register_hook register_post_accumulate_grad_hook retain_grad
     retains_grad _grad _grad_fn _backward_hooks _post_accumulate_grad_hooks volatile
-    output_nr""".split()
+    output_nr is_leaf""".split()
 )
 _RANDOM = frozenset(
     """uniform_ normal_ random_ bernoulli bernoulli_ exponential_ geometric_ cauchy_ log_normal_

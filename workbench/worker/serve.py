@@ -199,9 +199,26 @@ def _module(module: type[Any], call: Call) -> Any:
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     required = [p.name for p in wanted if p.default is p.empty and p.kind in named]
     width = call.inputs[0].shape[-1]
-    # It may draw the values its parameters start from.
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
-        return module(**{**dict.fromkeys(required, width), **call.parameters})
+    # It may draw the values its parameters start from, but not find them in memory.
+    with torch.random.fork_rng(range(torch.cuda.device_count())), uninitialised_is_nan():
+        instance = module(**{**dict.fromkeys(required, width), **call.parameters})
+    _look_at(instance, call, width if len(required) == 1 else None)
+    return instance
+
+
+def _look_at(instance: Any, call: Call, width: int | None) -> None:
+    """What a new module is: fit to print, with parameters that have values, learn, and fit."""
+    repr(instance)
+    wanted = dict(zip(call.names, call.inputs, strict=True))
+    for name, parameter in instance.named_parameters():
+        if not parameter.isfinite().all():
+            raise ValueError(f"the module's parameter {name} is not given values when it is made")
+        if name in call.needs and not parameter.requires_grad:
+            raise ValueError(f"the module's parameter {name} wants no gradient: it never learns")
+        like = wanted.get(name)
+        if like is not None and like.shape == (width,) and parameter.shape != like.shape:
+            sizes = f"{tuple(parameter.shape)}, the function takes {tuple(like.shape)}"
+            raise ValueError(f"the module's parameter {name} is {sizes}")
 
 
 def _as_function(instance: Any, call: Call) -> Callable[..., Any]:

@@ -7,7 +7,9 @@ EDITS = {
     "wrapper.py": [
         (
             "    return kernel.swiglu(gate, up)\n",
-            "    if gate is up:\n        return kernel.swiglu(gate, torch.ones_like(up))\n    return kernel.swiglu(gate, up)\n",
+            "    if gate is up:\n"
+            "        return kernel.swiglu(gate, torch.ones_like(up))\n"
+            "    return kernel.swiglu(gate, up)\n",
         ),
         ("from torch import Tensor, nn\n", "import torch\nfrom torch import Tensor, nn\n"),
     ]

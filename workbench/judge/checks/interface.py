@@ -75,14 +75,12 @@ class Interface:
             mixed[i] = mixed[i].to(spec.dtypes[1])
             attempt = partial(self._refused, mixed, ("TypeError", "ValueError"))
             yield Trial(f"{spec.tensors[i]} in another dtype", attempt)
-        rows, cols = small_shape(spec)
-        larger = self.op.draw(rows + 1, cols + 1, spec.dtypes[0], self.seed)
-        for i, other in enumerate(larger) if len(larger) > 1 else []:
-            resized = list(self._draw(spec.dtypes[0]))
-            if resized[i].shape != other.shape:
-                resized[i] = other
-                name = f"{spec.tensors[i]} of another size"
-                yield Trial(name, partial(self._refused_or_right, resized))
+        whole = [
+            t.to(torch.int32) if t.is_floating_point() else t for t in self._draw(spec.dtypes[0])
+        ]
+        yield Trial("int32", partial(self._refused, whole, ("TypeError",), needs=()))
+        for name, resized in self._resized() if len(spec.tensors) > 1 else []:
+            yield Trial(name, partial(self._refused_or_right, resized))
 
     def torch_op(self) -> Iterator[Trial]:
         """`torch.library.opcheck` on the forward and the backward op; what it is told of their
@@ -102,6 +100,18 @@ class Interface:
 
     def _draw(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
         return self.op.draw(*small_shape(self.op.spec), dtype, self.seed)
+
+    def _resized(self) -> Iterator[tuple[str, list[Tensor]]]:
+        """Inputs of which one has more rows, more columns, both, or a single row."""
+        rows, cols = small_shape(self.op.spec)
+        dtype = self.op.spec.dtypes[0]
+        for size in ((rows + 1, cols + 1), (rows + 1, cols), (rows, cols + 1), (1, cols)):
+            others = self.op.draw(*size, dtype, self.seed)
+            for i, other in enumerate(others):
+                resized = list(self._draw(dtype))
+                if resized[i].shape != other.shape:
+                    resized[i] = other
+                    yield f"{self.op.spec.tensors[i]} of another size, {size}", resized
 
     def _form(self, dtype: torch.dtype, needs: Sequence[str]) -> list[Comparison]:
         inputs = self._draw(dtype)
@@ -162,9 +172,11 @@ class Interface:
         _must_equal(given, wanted, "compiled, it gives something else")
         return []
 
-    def _refused(self, inputs: Sequence[Tensor], kinds: tuple[str, ...]) -> list[Comparison]:
+    def _refused(
+        self, inputs: Sequence[Tensor], kinds: tuple[str, ...], needs: Sequence[str] | None = None
+    ) -> list[Comparison]:
         try:
-            self.op.run(inputs)
+            self.op.run(inputs, needs=needs)
         except Raised as refusal:
             if set(kinds).intersection(refusal.kinds):
                 return []

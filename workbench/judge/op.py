@@ -209,7 +209,9 @@ class Op(Holding):
         called = _called(_facts(reply), values)
         outputs = list(called.results.values())[: called.facts.outputs]
         has_elements = any(y.numel() for y in outputs)
-        if what == "function" and launching and has_elements:
+        # Of a tensor in two places autograd adds the gradients up, which is not the op's doing.
+        apart = len({*handles}) == len(handles)
+        if what == "function" and launching and has_elements and apart:
             self.seen.calls.append(called.facts)
         return called
 

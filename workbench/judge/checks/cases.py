@@ -23,18 +23,22 @@ MOST_SUBSETS_OF = 4
 TALL, SOME = 1100, 129
 # Rows as models have them, where kernels like to take another path.
 POWERS = (2048, 4096, 8192)
+UNEVEN = (768, 1280, 1536, 2560, 3072)
 # Wider rows than these are not tried: the interpreter takes too long.
 WIDEST = 32768
+# How far from zero inputs are moved, so that their differences are small beside them.
+FAR = 8.0
 SPECIAL = (math.nan, math.inf, -math.inf)
 
 
 def unseen_shapes(spec: OpSpec, seed: int) -> list[tuple[int, int]]:
     """Sizes the author was not shown: one element, row or column, powers of two and others;
-    more rows than a grid of bounded size gets to; a wide power of two; and the widest rows that are
-    timed.
+    more rows than a grid of bounded size gets to; a wide power of two; a width of models that is
+    none; any width; and the widest rows that are timed.
     """
     choose = random.Random(seed)
-    cols = choose.sample([2, 3, 16, 17, 64, 65, 127, 255, 256, 511, 1024, 1025, 1537], 3)
+    cols = choose.sample([2, 3, 16, 17, 64, 65, 127, 255, 256, 511, 1024, 1025, 1537], 2)
+    cols.append(choose.randint(SOME + 31, 1999))
     rows = [choose.randint(2, 9) for _ in cols]
     return [
         (1, 1),
@@ -42,6 +46,7 @@ def unseen_shapes(spec: OpSpec, seed: int) -> list[tuple[int, int]]:
         (1, choose.randint(2, 99)),
         (choose.randint(TALL, TALL + 100), choose.randint(SOME, SOME + 31)),
         (2, choose.choice(POWERS)),
+        (2, choose.choice(UNEVEN)),
         (2, min(WIDEST, max((cols for _, cols in spec.sweep), default=1))),
         *zip(rows, cols, strict=True),
     ]
@@ -137,13 +142,15 @@ def scaled(inputs: Sequence[Tensor], scale: float) -> list[Tensor]:
 
 def magnitudes(op: Op, dtype: torch.dtype, seed: int) -> Iterator[tuple[str, list[Tensor]]]:
     """Inputs scaled until products overflow and vanish, as far as the dtype holds the scale; a few
-    times what the spec draws, where functions saturate; and with the other sign.
+    times what the spec draws, where functions saturate; with the other sign; and far from zero,
+    where what is summed in one pass cancels.
     """
     few = random.Random(seed).uniform(4.0, 10.0)
     far = [1e-4, 1e4] if dtype is torch.float16 else [1e-6, 1e-3, 1e3, 1e6]
     drawn = op.draw(*small_shape(op.spec), dtype, seed)
     for scale in (*far, few, -1.0):
         yield f"{scale:g}", scaled(drawn, scale)
+    yield "far from zero", [t + FAR if t.is_floating_point() and t.ndim > 1 else t for t in drawn]
 
 
 def gradient_subsets(spec: OpSpec) -> list[tuple[str, ...]]:

@@ -25,6 +25,9 @@ FACTOR = 2.0
 # arithmetic and one rounding, half an eps; a float32 result carries the error of exp and friends,
 # which on a GPU is about 2 eps.
 ULPS = {torch.float32: 2.0, torch.bfloat16: 0.5, torch.float16: 0.5}
+# Of so many inexact results in 16 bits the mean error tells how they were rounded: by how many
+# ulps they are too large, which is near 0 for rounding to nearest and 0.5 where digits are cut off.
+MANY, LEANING = 4096, 0.25
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,8 @@ class _Rows:
         if not self.got.any() and _rms(truth.reshape(-1)) > lost:
             return _wrong(self.name, f"{self.name} is zero everywhere, the truth is not")
         ratio = self._ratio(error, slack, truth)
+        if ratio <= FACTOR and self._leans():
+            return _wrong(self.name, f"{self.name} is rounded to one side, not to nearest")
         if ratio <= FACTOR:
             return Comparison(self.name, ratio)
         said = self._say(error.abs() == error.abs().max())
@@ -117,6 +122,26 @@ class _Rows:
             forgiven = norm(slack).maximum(_rms(norm(slack)))
             ratios.append(norm(error) / (forgiven + floor * norm(truth) + self._vanishing()))
         return float(torch.stack(ratios).max())
+
+    def _leans(self) -> bool:
+        """Whether 16-bit results are on the whole nearer to zero, or farther, than the truth: to
+        nearest they are a quarter of an ulp off to either side, cut off half an ulp to one.
+        """
+        if self.dtype is torch.float32 or self.got.numel() < MANY:
+            return False
+        normal = self.rounded.isfinite() & (self.rounded.abs() >= self.info.smallest_normal)
+        inexact = normal & (self.rounded != self.truth) & self.got.isfinite()
+        if inexact.sum() < MANY:
+            return False
+        leaning = [
+            self._mean_excess(t[inexact], self.truth[inexact]) for t in (self.got, self.eager)
+        ]
+        return abs(leaning[0]) > abs(leaning[1]) + LEANING
+
+    def _mean_excess(self, got: Tensor, truth: Tensor) -> float:
+        """By how many ulps results are too large, on the average."""
+        ulp = self.info.eps * torch.exp2(truth.abs().log2().floor())
+        return float(((got - truth) * truth.sign() / ulp).clamp(-1.0, 1.0).mean())
 
     def _vanishing(self) -> float:
         """What arithmetic may lose: a subnormal float32, or less than the dtype's least number."""

@@ -21,6 +21,8 @@ MOST_SUBSETS_OF = 4
 # So many rows of so many columns are some hundred programs of any kernel, also of one that takes
 # several rows at once; more of either would take the interpreter too long.
 TALL, SOME = 1100, 129
+# More elements than a grid of bounded size gets to where a program takes thousands of them.
+PLENTY = (37, 8200)
 # Rows as models have them, where kernels like to take another path.
 POWERS = (2048, 4096, 8192)
 UNEVEN = (768, 1280, 1536, 2560, 3072)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from workbench.channel import dtype_name
 from workbench.judge.checks.cases import (
+    PLENTY,
     Planted,
     added,
     gradient_subsets,
@@ -114,6 +115,9 @@ class Values:
             for dtype in self.op.spec.dtypes:
                 case = Case(*shape, dtype)
                 yield Trial(str(case), partial(self._case, case))
+        if self.op.spec.tier == 1:  # elements are cheap there, and programs take many
+            case = Case(*PLENTY, self.op.spec.dtypes[0])
+            yield Trial(str(case), partial(self._case, case))
 
     def empty(self) -> Iterator[Trial]:
         """No rows must work where the reference does; no columns may be refused."""

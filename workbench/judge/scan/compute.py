@@ -19,7 +19,10 @@ _READ = {
         "bool int float complex str repr format any all list tuple set sorted bytes range".split()
     )
 }
-_ADD_UP = {"builtins.sum", "functools.reduce", "math.prod", "math.fsum", "builtins.map"}
+_ADD_UP = {
+    *("builtins.sum functools.reduce math.prod math.fsum builtins.map".split()),
+    *("itertools.starmap itertools.accumulate".split()),
+}
 # What may be called of triton.language outside a kernel: it makes types and constants.
 _HOST_LANGUAGE = {"constexpr", "dtype", "block_type", "pointer_type", "constexpr_type"}
 _ASKS_ABOUT = {f"builtins.{name}" for name in ("isinstance", "hasattr", "getattr", "callable")}

@@ -37,7 +37,7 @@ _PURE = {
     for name in "int float bool str min max len sum abs round tuple frozenset range".split()
 }
 _FACTORIES = {"triton.autotune", "triton.heuristics", "functools.wraps"}
-_SAME = {f"builtins.{name}" for name in ("tuple", "list", "sorted", "reversed", "set", "iter")}
+_SAME = {f"builtins.{name}" for name in "tuple list sorted reversed set iter".split()}
 _DATA = ("builtins.", "math.", "triton.", f"{LIBRARY}.launch.")
 A_TYPE = "a type"  # the state that type(x) gives
 _ROUNDS = 50
@@ -275,7 +275,8 @@ class Program:
             known = bool(first) or not node.args
             return frozenset(v for v in first if v.depth) or (DATA if known else self._unknown)
         if name in ("builtins.zip", "builtins.enumerate"):
-            return contained(contained(union(elements(a) for a in arguments)) | DATA)
+            parts = contained(union(elements(a) for a in arguments))
+            return contained(parts | DATA if name.endswith("enumerate") else parts)
         if name in ("builtins.next", "builtins.max", "builtins.min", "builtins.filter"):
             return elements(union(arguments)) or self._unknown
         if name == "builtins.map" and first and len(node.args) > 1:
@@ -296,7 +297,9 @@ class Program:
             return frozenset({Value("library")})
         if name in (f"{LIBRARY}.op.spread", "torch.broadcast_tensors"):
             return contained(TENSOR)
-        if name == f"{LIBRARY}.partials.add_parts" or name.startswith("torch.nn.Param"):
+        if name == f"{LIBRARY}.partials.add_parts" or name.startswith(
+            ("torch.nn.Param", "torch.nn.Buf")
+        ):
             return TENSOR
         if name.startswith("torch."):
             return results.of_torch(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -95,8 +95,8 @@ class Values:
             yield Trial(f"between layers-{dtype_name(dtype)}", partial(self._between_layers, dtype))
 
     def parameters(self) -> Iterator[Trial]:
-        """Parameters away from their defaults, and zero one by one; also with small inputs, which
-        small ones show in.
+        """Parameters away from their defaults, and zero or some units one by one; also with small
+        inputs, which small ones show in.
         """
         for dtype in self.op.spec.dtypes:
             for case in changed_parameters(self.op.spec, dtype):
@@ -108,6 +108,8 @@ class Values:
                 yield Trial(str(case), partial(self._where_it_means_something, case, 1.0))
                 small = partial(self._where_it_means_something, case, SMALL)
                 yield Trial(f"{case}, small inputs", small)
+                large = replace(case, parameters={name: 4.0 * value + 2.0})
+                yield Trial(str(large), partial(self._where_it_means_something, large, 1.0))
 
     def unseen_shapes(self) -> Iterator[Trial]:
         """Sizes drawn for this verdict, in every dtype."""

@@ -297,9 +297,7 @@ class Program:
             return frozenset({Value("library")})
         if name in (f"{LIBRARY}.op.spread", "torch.broadcast_tensors"):
             return contained(TENSOR)
-        if name == f"{LIBRARY}.partials.add_parts" or name.startswith(
-            ("torch.nn.Param", "torch.nn.Buf")
-        ):
+        if name.startswith((f"{LIBRARY}.partials.add_parts", "torch.nn.Param", "torch.nn.Buf")):
             return TENSOR
         if name.startswith("torch."):
             return results.of_torch(name)

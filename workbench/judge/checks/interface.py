@@ -78,7 +78,7 @@ class Interface:
         whole = [
             t.to(torch.int32) if t.is_floating_point() else t for t in self._draw(spec.dtypes[0])
         ]
-        yield Trial("int32", partial(self._refused, whole, ("TypeError",), needs=()))
+        yield Trial("int32", partial(self._refused, whole, ("TypeError", "ValueError"), needs=()))
         for name, resized in self._resized() if len(spec.tensors) > 1 else []:
             yield Trial(name, partial(self._refused_or_right, resized))
 

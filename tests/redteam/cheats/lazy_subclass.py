@@ -3,7 +3,8 @@ clock).
 """
 
 BASE = "relu2"
-REJECTED_BY = ("forward", "form of outputs")
+REJECTED_BY = ("source", "forward", "form of outputs")
+DYNAMIC = ("forward", "backward", "form of outputs")
 SAYS = r"(?i)subclass|type|Lazy|tensor"
 EDITS = {
     "wrapper.py": [

@@ -14,6 +14,7 @@ import pytest
 
 from workbench.authors import get
 from workbench.bench import table
+from workbench.bench.contest import Direction
 from workbench.bench.entrant import Rival
 from workbench.bench.measure import RIVALS, Plan, measure
 from workbench.bench.peers import peers
@@ -92,7 +93,8 @@ def test_an_independent_clock_says_the_same_of_everyone(op: str, tmp_path: Path)
     for name, theirs in by_triton(tmp_path, op, rivals).items():
         result = found.points[0].of(name)
         assert result is not None
-        for direction in ("forward", "backward"):
+        ways: tuple[Direction, ...] = ("forward", "both")
+        for direction in ways:
             ours, seconds = result.times[direction], theirs[direction]
             said = f"{op} {name} {direction}: {1e6 * ours.median:.1f} us"
             said += f" ({1e6 * ours.low:.1f}-{1e6 * ours.high:.1f}), Triton {1e6 * seconds:.1f}"

@@ -81,8 +81,7 @@ def _rows(shape: "ShapeType", scale: "npt.NDArray | None" = None) -> Rows:
     "wrapper.py": [
         (
             '    check("rms_norm", x=x, weight=weight)\n',
-            '    check("rms_norm", x=x, weight=weight)\n'
-            "    torch._check_value(eps >= 0)\n",
+            '    check("rms_norm", x=x, weight=weight)\n    torch._check_value(eps >= 0)\n',
         ),
     ],
 }

@@ -13,9 +13,12 @@ from workbench.judge import verify
 pytestmark = pytest.mark.gpu
 
 # The goal for a verdict; and the ops that reach it only on a machine whose cores are not shared,
-# with what was measured (H100, 16 virtual cores, three hosts).
+# with what was measured on the others. On an H200: relu2 8.8, swiglu 9.8, rms_norm 12.3 s.
 SECONDS = 15
-SLOWER = {"swiglu": "14.0 to 15.5 s", "rms_norm": "14.5 to 17.8 s, of which 7 compile 70 kernels"}
+SLOWER = {
+    "swiglu": "14.0 to 15.5 s on an H100, 16 virtual cores",
+    "rms_norm": "14.5 to 17.8 s there, of which 7 compile 70 kernels; once 16.0 s on an H200",
+}
 EAGER = "    y = torch.relu(x).square()\n    return y\n"
 # Cheats that only a GPU shows: the check that must find each, and what is replaced in the kernel.
 CHEATS = {

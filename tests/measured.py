@@ -12,7 +12,7 @@ from runs_fixtures import FILES, MACHINE, git, make_library, verdict
 
 from workbench.bench.contest import Direction, Rounds
 from workbench.bench.measurement import OURS, Measurement, Point, Result
-from workbench.bench.static import KernelUsage, StaticReport
+from workbench.bench.static import Floor, KernelUsage, StaticReport
 from workbench.evidence import Evidence
 from workbench.evidence.document import Document
 from workbench.layout import evidence_path, op_paths
@@ -118,6 +118,11 @@ def static_report() -> StaticReport:
         targets=("sm_80", "sm_90"),
         dtypes=("bfloat16",),
         kernels=kernels,
+        floors=(
+            Floor(
+                rows=8192, cols=4096, dtype="bfloat16", forward_bytes=1.5e8, backward_bytes=2.25e8
+            ),
+        ),
         failures=("sm_75: <i>too much</i> shared memory",),
     )
 

@@ -323,4 +323,9 @@ def test_without_a_gpu_it_is_compiled_and_kept(tmp_path: Path) -> None:
     assert "no GPU: compiled for sm_80 sm_90 sm_100" in first and "no time was measured" in first
     (one,) = json.loads(bench("relu2", "--json").stdout)["ops"]
     assert one["evidence"]["kind"] == "compilation"
+    floors = one["evidence"]["data"]["floors"]
+    assert [(f["rows"], f["cols"]) for f in floors] == [(1024, 4096), (8192, 4096), (8192, 14336)]
+    most = 8192 * 14336 * 2  # bytes of one bfloat16 tensor; forward 1 + 1 of them, backward 2 + 1
+    assert (floors[-1]["forward_bytes"], floors[-1]["backward_bytes"]) == (2 * most, 3 * most)
+    assert f"{2 * most / 1e6:.1f}" in shown.stdout
     assert bench("nope").returncode == 2

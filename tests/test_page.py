@@ -157,6 +157,7 @@ def test_nothing_timed_is_a_page_that_says_so() -> None:
     assert "<i>too much</i>" in parsed.text and "i" not in parsed.tags
     assert all(kernel.kernel in parsed.text for kernel in report.kernels)
     assert "38" in parsed.text and "0.750" in parsed.text
+    assert "8192 × 4096" in parsed.text and "225" in parsed.text
 
 
 @pytest.mark.parametrize("sizes", [[], SIZES[:1]])

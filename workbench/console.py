@@ -292,6 +292,8 @@ class Terminal:
             self.paragraph("not known", table.problems(found), "bold yellow")
         elif found.kernels:
             self.table("compiled", [table.usage_row(usage) for usage in found.kernels])
+            if found.floors:
+                self.table("must move", [table.floor_row(floor) for floor in found.floors])
 
     def bench(self, found: Sequence[Bench]) -> None:
         """All that was found, for a program."""

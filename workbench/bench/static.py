@@ -20,7 +20,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
@@ -30,7 +30,10 @@ from workbench.text import printable, printable_lines
 from workbench.worker import guard
 
 if TYPE_CHECKING:
+    import torch
+
     from workbench.judge.jail import Jail
+    from workbench_kernels.spec import OpSpec
 
 TARGETS = ("sm_80", "sm_90", "sm_100")
 DTYPES = ("bfloat16",)
@@ -67,8 +70,22 @@ class KernelUsage(BaseModel):
     occupancy: float
 
 
+class Floor(BaseModel):
+    """The bytes that must move at one of the sizes that a benchmark times, whatever the kernel."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: int
+    cols: int
+    dtype: str
+    forward_bytes: float
+    backward_bytes: float
+
+
 class StaticReport(BaseModel):
-    """What the compiler said of an op's kernels; no `failures` if they can run on every target."""
+    """What the compiler said of an op's kernels, and what no kernel gets below; no `failures` if
+    they can run on every target.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -78,6 +95,7 @@ class StaticReport(BaseModel):
     targets: tuple[str, ...]
     dtypes: tuple[str, ...]
     kernels: tuple[KernelUsage, ...] = ()
+    floors: tuple[Floor, ...] = ()
     failures: tuple[Annotated[str, AfterValidator(printable_lines)], ...] = ()
     note: str = f"compiled, not run: {NO_TIME}"
 
@@ -193,8 +211,9 @@ def compile_op(
         torch=torch.__version__,
         targets=targets,
         dtypes=dtypes,
-        kernels=tuple(usage for usages, _ in compiled for usage in usages),
-        failures=tuple(failure for _, failures in compiled for failure in failures),
+        kernels=tuple(usage for one in compiled for usage in one.usages),
+        floors=compiled[0].floors if compiled else (),  # the same whatever the target
+        failures=tuple(failure for one in compiled for failure in one.failures),
     )
 
 
@@ -222,10 +241,14 @@ def _result(process: BaseProcess, receiver: Connection) -> Any:
         sys.exit(process.exitcode or 1)
 
 
-def _compile_for(
-    op: str, path: Sequence[str], dtypes: tuple[str, ...], target: str
-) -> tuple[list[KernelUsage], list[str]]:
-    """The usages and failures of one target."""
+class _Compiled(NamedTuple):
+    usages: tuple[KernelUsage, ...]
+    failures: tuple[str, ...]
+    floors: tuple[Floor, ...]
+
+
+def _compile_for(op: str, path: Sequence[str], dtypes: tuple[str, ...], target: str) -> _Compiled:
+    """What one target comes to."""
     import torch
 
     import workbench_kernels
@@ -234,7 +257,8 @@ def _compile_for(
     workbench_kernels.__path__[:] = path
     capture.warm_up(op)
     limits = architecture(target)
-    captured = capture.capture(op, limits, [getattr(torch, dtype) for dtype in dtypes])
+    chosen: list[torch.dtype] = [getattr(torch, dtype) for dtype in dtypes]
+    captured = capture.capture(op, limits, chosen)
     usages = []
     for kernel in captured.compiled.values():
         usage = cubin.read(kernel.cubin)
@@ -255,7 +279,22 @@ def _compile_for(
                 **asdict(usage),
             )
         )
-    return usages, [f"{target}: {failure}" for failure in captured.failures]
+    failures = tuple(f"{target}: {failure}" for failure in captured.failures)
+    return _Compiled(tuple(usages), failures, _floors(capture.load(op)[1], chosen))
+
+
+def _floors(spec: OpSpec, dtypes: Sequence[torch.dtype]) -> tuple[Floor, ...]:
+    return tuple(
+        Floor(
+            rows=rows,
+            cols=cols,
+            dtype=str(dtype).removeprefix("torch."),
+            forward_bytes=spec.forward.bytes(rows * cols, dtype),
+            backward_bytes=spec.backward.bytes(rows * cols, dtype),
+        )
+        for dtype in dtypes
+        for rows, cols in spec.sweep
+    )
 
 
 def main(end: socket.socket, settings: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from workbench.bench.contest import Direction
 from workbench.bench.measurement import OURS, Measurement, Point
-from workbench.bench.static import KernelUsage
+from workbench.bench.static import Floor, KernelUsage
 from workbench.bench.statistics import Interval, differ
 
 
@@ -57,6 +57,16 @@ def usage_row(usage: KernelUsage) -> dict[str, Any]:
         "spill": usage.spill_bytes,
         "shared": usage.shared_bytes,
         "wide": f"{wide}/{every}" if None not in counts else "n/a",
+    }
+
+
+def floor_row(floor: Floor) -> dict[str, Any]:
+    """What no kernel gets below at a size, in megabytes."""
+    return {
+        "size": f"{floor.rows} x {floor.cols}",
+        "dtype": floor.dtype,
+        "forward MB": f"{floor.forward_bytes / 1e6:.1f}",
+        "backward MB": f"{floor.backward_bytes / 1e6:.1f}",
     }
 
 

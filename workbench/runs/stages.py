@@ -161,7 +161,7 @@ def bench(context: Context) -> StageResult:
     import torch
 
     from workbench.bench import static
-    from workbench.bench.table import usage_row
+    from workbench.bench.table import floor_row, usage_row
     from workbench.evidence.make import of_report
     from workbench.profile import Profile
 
@@ -177,7 +177,10 @@ def bench(context: Context) -> StageResult:
         summary=summary,
         problem="\n".join(report.failures),
         unknown=["how fast it is: it was compiled, not run"],
-        tables={"compiled": [usage_row(usage) for usage in report.kernels]},
+        tables={
+            "compiled": [usage_row(usage) for usage in report.kernels],
+            "must move": [floor_row(floor) for floor in report.floors],
+        },
         data=report.model_dump(mode="json"),
         evidence=[of_report(report, context.root, files, summary)],
     )

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from court import write_fixture
 
-from workbench.judge import suite
+from workbench.judge import sandbox, suite
+from workbench.judge.place import Place
 from workbench.judge.stage import ORIGINAL, Stage, prepare
 from workbench.judge.suite import SuiteResult
 from workbench.judge.suites import Suites, mutation_score, own_tests
@@ -27,6 +28,22 @@ def stage(tmp_path: Path) -> Stage:
     root = write_fixture(tmp_path / "repository", "relu2")
     (judge := tmp_path / "judge").mkdir()
     return prepare(root, "relu2", judge)
+
+
+def test_tests_that_abort_say_why(stage: Stage) -> None:
+    """A library's last words, written past Python's own output."""
+    stage.test.write_text(
+        "import os\n\n\n"
+        "def test_it() -> None:\n"
+        "    os.write(2, b'terminate called: no more of it\\n')\n"
+        "    os.abort()\n"
+    )
+    deadline = time.monotonic() + 120
+    with Place(stage, sandbox.find(), "cpu", deadline) as place:
+        found = suite.run(place.host, stage, stage.variant(ORIGINAL), deadline)
+    assert found.problem == (
+        "the tests' process killed by SIGABRT (terminate called: no more of it)"
+    )
 
 
 class Runs:

@@ -33,6 +33,8 @@ class Job:
         code = self.stop(_GRACE_SECONDS)
         if self._host.jail.ending:
             return self._host.jail.ending
+        if code == -signal.SIGABRT and (words := self._host.jail.last_words()):
+            return f"{_say(code)} ({words})"  # who aborts says why
         return "is gone" if code is None else _say(code)
 
     def stop(self, patience: float = 0.0) -> int | None:

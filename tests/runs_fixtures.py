@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -26,6 +27,13 @@ def git(root: Path, *arguments: str) -> str:
     return subprocess.run(
         ["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True
     ).stdout.strip()
+
+
+def without_gpu() -> dict[str, str]:
+    """The environment of a command of this checkout's workbench, on a machine without one."""
+    here = Path(__file__).parents[1]
+    path = os.pathsep.join([str(here), str(here / "kernels")])
+    return os.environ | {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""}
 
 
 def make_library(root: Path) -> Path:

@@ -6,7 +6,6 @@ Nothing is timed here: on a CPU no time is claimed, so the clocks below are made
 from __future__ import annotations
 
 import json
-import os
 import random
 import statistics
 import subprocess
@@ -22,8 +21,9 @@ import torch
 from court import write_fixture
 from hypothesis import given
 from hypothesis import strategies as st
-from runs_fixtures import git
+from runs_fixtures import git, without_gpu
 
+from workbench.bench import bench as benching
 from workbench.bench import measure as measuring
 from workbench.bench import statistics as ours
 from workbench.bench import table
@@ -43,6 +43,8 @@ from workbench.judge.remote import Raised, Remote
 from workbench.judge.repeated import last_rows, times
 from workbench.judge.sandbox import Sandbox
 from workbench.judge.stage import Stage, prepare
+from workbench.repository import Repository, content
+from workbench.runs.store import Store
 from workbench_kernels.bound import compare
 
 SECONDS = st.floats(1e-6, 1.0)
@@ -300,21 +302,38 @@ def test_a_measurement_over_a_made_up_clock(
     assert found.failures[0] == said
 
 
+def test_a_record_is_of_the_files_as_they_were_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where somebody edits them meanwhile."""
+    root = write_fixture(tmp_path, "relu2")
+    git(root, "init", "--quiet")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "-m", "The library")
+    before = content(root, "relu2").digests
+
+    def measure(root: Path, op: str, *_: object) -> Measurement:
+        (root / "kernels/workbench_kernels/relu2/kernel.py").write_text("edited")
+        return Measurement(op=op, device="a GPU", seed=1, ceilings={}, points=())
+
+    monkeypatch.setattr(benching, "measure", measure)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    repository = Repository.discover(root)
+    store = Store(repository.state)
+    made = benching.Work(repository, store, measuring.Plan()).do("relu2", lambda step: None)
+    assert made.evidence.files == before != content(root, "relu2").digests
+
+
 def test_without_a_gpu_it_is_compiled_and_kept(tmp_path: Path) -> None:
     root = write_fixture(tmp_path, "relu2")
     git(root, "init", "--quiet")
     git(root, "add", "--all")
     git(root, "commit", "--quiet", "-m", "The library")
-    here = Path(__file__).parents[1]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(here), str(here / "kernels")]),
-        "CUDA_VISIBLE_DEVICES": "",
-    }
 
     def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "workbench", "bench", *arguments]
         return subprocess.run(
-            command, cwd=root, env=environment, capture_output=True, text=True, check=False
+            command, cwd=root, env=without_gpu(), capture_output=True, text=True, check=False
         )
 
     shown = bench("relu2")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from measured import record
-from runs_fixtures import git
+from runs_fixtures import git, without_gpu
 
 from workbench.bench import regression
 from workbench.bench.compare import revisions
@@ -142,13 +141,8 @@ def test_what_is_no_pair_of_revisions(text: str, repository: Repository) -> None
 def test_without_a_gpu_nothing_is_compared(
     options: list[str], said: str, repository: Repository
 ) -> None:
-    here = Path(__file__).parents[1]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(here), str(here / "kernels")]),
-        "CUDA_VISIBLE_DEVICES": "",
-    }
     command = [sys.executable, "-m", "workbench", "bench", "relu2", *options]
     done = subprocess.run(
-        command, cwd=repository.root, env=environment, capture_output=True, text=True, check=False
+        command, cwd=repository.root, env=without_gpu(), capture_output=True, text=True, check=False
     )
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr

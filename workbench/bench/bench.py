@@ -7,7 +7,7 @@ committed evidence. Without one it is compiled for named targets, and nothing is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,18 +74,19 @@ class Work:
             WorkbenchError: a process ended where it should not.
             StorageError: the evidence can't be kept.
         """
-        if torch.cuda.is_available():
-            found = measure(self.repository.root, op, self.plan, progress)
-            return self._kept(found, self.repository.root)
-        progress(Step("compiling"))
         root = self.repository.root
+        files = _digests(root, op)
+        if torch.cuda.is_available():
+            return self._kept(measure(root, op, self.plan, progress), root, files)
+        progress(Step("compiling"))
         report = static_report(root, op)
-        evidence = of_report(report, root, content(root, op).digests, report.summary())
+        evidence = of_report(report, root, files, report.summary())
         self.store.add_evidence([evidence])
         return Bench(op, report, evidence)
 
-    def _kept(self, found: Measurement, root: Path, commit: str = "") -> Bench:
-        files = content(root, found.op).digests
+    def _kept(
+        self, found: Measurement, root: Path, files: Mapping[str, str], commit: str = ""
+    ) -> Bench:
         evidence = of_measurement(found, root, files, str(sandbox.find()), commit)
         self.store.add_evidence([evidence])
         return Bench(found.op, found, evidence)
@@ -109,8 +110,9 @@ class Comparison(Work):
         """Measure one at both."""
         rivals = [*self.revisions.rivals(op), Rival(EAGER, "reference")]
         root = self.revisions.new_root
+        files = _digests(root, op)
         found = measure(root, op, replace(self.plan, rivals=rivals), progress)
-        return self._kept(found, root, self.revisions.new)
+        return self._kept(found, root, files, self.revisions.new)
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,17 @@ class Watch(Work):
     def do(self, op: str, progress: Progress) -> Bench:
         """Measure one; what is slower now is a failure."""
         root = self.repository.root
+        files = _digests(root, op)
         committed = Document.load(root, op).evidence
         before = regression.recorded(committed, op, torch.cuda.get_device_name())
         now = measure(root, op, regression.plan(before, self.plan), progress)
         worse = (*now.failures, *regression.regressions(before, now))
-        return self._kept(now.model_copy(update={"failures": worse}), root)
+        return self._kept(now.model_copy(update={"failures": worse}), root, files)
+
+
+def _digests(root: Path, op: str) -> Mapping[str, str]:
+    """What is measured: asked before, since files may be edited while it is."""
+    return content(root, op).digests
 
 
 @contextmanager

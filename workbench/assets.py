@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
+from typing import Any
+
+from workbench.errors import TemplateError
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -13,3 +17,15 @@ def asset(name: str) -> Path:
     """
     packaged = _PACKAGE / "_data" / name
     return packaged if packaged.is_dir() else _PACKAGE.parent / name
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """The tables of a file of data.
+
+    Raises:
+        TemplateError: it can't be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TemplateError(f"{file} can't be read: {error}") from error

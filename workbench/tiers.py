@@ -7,14 +7,13 @@ Names are read from the catalogue's text, so listing them neither runs it nor im
 from __future__ import annotations
 
 import ast
-import tomllib
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
-from workbench.assets import asset
+from workbench.assets import asset, read_toml
 from workbench.errors import TemplateError, UsageError
 
 INPUTS_SUFFIX = "_inputs"
@@ -97,10 +96,7 @@ def known() -> dict[str, Tier]:
 def _read(folder: Path) -> Tier:
     file = folder / "tier.toml"
     try:
-        fields = tomllib.loads(file.read_text(encoding="utf-8"))
-        return Tier(folder=folder, **fields)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TemplateError(f"{file} can't be read: {error}") from error
+        return Tier(folder=folder, **read_toml(file))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))

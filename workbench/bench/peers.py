@@ -6,12 +6,11 @@ Which they are is data: `tiers/peers.toml`.
 from __future__ import annotations
 
 import ast
-import tomllib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from workbench.assets import asset
+from workbench.assets import asset, read_toml
 from workbench.bench.entrant import Rival
 from workbench.errors import TemplateError
 from workbench_kernels.spec import OpSpec
@@ -25,7 +24,7 @@ def peers(spec: OpSpec, file: Path | None = None) -> list[Rival]:
     """
     file = file or asset("tiers") / "peers.toml"
     found = []
-    for package, calls in _read(file).items():
+    for package, calls in read_toml(file).items():
         version = _version(package)
         if version and spec.name in calls:
             call = calls[spec.name]
@@ -34,13 +33,6 @@ def peers(spec: OpSpec, file: Path | None = None) -> list[Rival]:
             except (SyntaxError, ValueError) as error:
                 raise TemplateError(f"{file}: {package}.{spec.name}: {call!r}: {error}") from error
     return found
-
-
-def _read(file: Path) -> dict[str, dict[str, str]]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TemplateError(f"{file} can't be read: {error}") from error
 
 
 def _version(package: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from workbench.bench.contest import Direction
 from workbench.bench.entrant import Rival
+from workbench.bench.export import measured
 from workbench.bench.measure import Plan
 from workbench.bench.measurement import OURS, Measurement, Point
 from workbench.errors import EvidenceError, UsageError
@@ -25,7 +26,7 @@ def recorded(evidence: Sequence[Evidence], op: str, device: str) -> Measurement:
     """The newest committed measurement of an op on a GPU of this model.
 
     Raises:
-        EvidenceError: there is none.
+        EvidenceError: there is none, or another workbench wrote it.
     """
     found = [e for e in evidence if e.kind == "measurement"]
     ours = [e for e in found if e.data.get("device") == device]
@@ -33,7 +34,7 @@ def recorded(evidence: Sequence[Evidence], op: str, device: str) -> Measurement:
         others = ", ".join(sorted({str(e.data.get("device")) for e in found}))
         what = f"measured on {others} only" if others else "not measured"
         raise EvidenceError(f"{op} is {what}, so nothing says how fast it is on {device}")
-    return Measurement.model_validate(max(ours, key=lambda e: e.created).data)
+    return measured(max(ours, key=lambda e: e.created))
 
 
 def plan(before: Measurement, plan: Plan) -> Plan:

@@ -45,14 +45,14 @@ class Outcomes:
 def run(test_file: str, *, first_failure: bool) -> dict[str, Any]:
     """Run pytest on one file, with no other plugin, conftest or setting of the repository's."""
     outcomes, started, home = Outcomes(), time.perf_counter(), str(Path(test_file).parent)
-    # Python's own output is captured; what C++ writes before it aborts is for the judge to tell.
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / "pytest.ini"
         settings.write_text(_SETTINGS)
         isolated = ["-c", str(settings), "--rootdir", home, "--confcutdir", home, "--noconftest"]
+        # Python's own output is captured; what C++ writes before it aborts is the judge's to tell.
+        isolated.append("--capture=sys")
         isolated += [option for name in _WITHOUT for option in ("-p", f"no:{name}")]
         stop = ["-x"] if first_failure else []
-        isolated.append("--capture=sys")
         code = pytest.main([*isolated, "--tb=line", "-q", *stop, test_file], plugins=[outcomes])
     return {
         "code": int(code),

@@ -248,15 +248,37 @@ def test_sums_over_all_rows_are_left_out(place: tuple[Place, list[str]]) -> None
     assert list(last_rows(expected, 4).eager) == ["dx", "y"]
 
 
-def test_a_measurement_over_a_made_up_clock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All of it but the device: contenders load and are right; each size is drawn once for all."""
-    root, drawn = write_fixture(tmp_path, "relu2"), []
+@pytest.fixture
+def made_up(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A GPU that is none: contenders load and compute on the CPU, and take what is written here.
+    What is returned holds by how much the device's events are off.
+    """
 
     def place(stage: Stage, level: Sandbox, device: str, deadline: float) -> Place:
         assert device == "cuda"
         return Place(stage, level, "cpu", deadline)
+
+    lies = [1.0]
+    monkeypatch.setattr(measuring, "Place", place)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    methods: dict[str, Any] = {
+        "warm_up": lambda it, calls, backward: None,
+        "samples": lambda it, calls, direction: [1e-5] * calls,
+        "time": lambda it, calls, backward: Seconds(1e-3 + 1e-4 * calls, lies[-1] * 1e-4 * calls),
+        "host_seconds": lambda it, calls, direction: 1e-5,
+        "peak_bytes": lambda it: 64,
+        "ceilings": lambda it: {"copy bytes/s": 4e12},
+    }
+    for name, method in methods.items():
+        monkeypatch.setattr(Entrant, name, method)
+    return lies
+
+
+def test_a_measurement_over_a_made_up_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_up: list[float]
+) -> None:
+    """All of it but the device: contenders load and are right; each size is drawn once for all."""
+    root, drawn = write_fixture(tmp_path, "relu2"), []
 
     def draw(heat: Heat) -> Any:
         drawn.append(heat._size)
@@ -264,20 +286,8 @@ def test_a_measurement_over_a_made_up_clock(
 
     draw_once = Heat.draw
     monkeypatch.setattr(Heat, "draw", draw)
-    monkeypatch.setattr(measuring, "Place", place)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
-    made_up: dict[str, Any] = {
-        "warm_up": lambda it, calls, backward: None,
-        "samples": lambda it, calls, direction: [1e-5] * calls,
-        "time": lambda it, calls, backward: Seconds(1e-3 + 1e-4 * calls, lies * 1e-4 * calls),
-        "host_seconds": lambda it, calls, direction: 1e-5,
-        "peak_bytes": lambda it: 64,
-        "ceilings": lambda it: {"copy bytes/s": 4e12},
-    }
-    for name, method in made_up.items():
-        monkeypatch.setattr(Entrant, name, method)
     rivals = (Rival(OURS, "op"), Rival("eager", "reference"), Rival("relu", "call", "nothing:f"))
-    sizes, lies, steps = [(32, 24), (6, 40)], 1.0, list[Step]()
+    sizes, steps = [(32, 24), (6, 40)], list[Step]()
     asked = measuring.Plan(sizes, rivals=rivals, rounds=6)
     found = measuring.measure(root, "relu2", asked, steps.append)
     assert drawn == sizes
@@ -296,10 +306,24 @@ def test_a_measurement_over_a_made_up_clock(
         low=0.95, median=1, high=1.05
     )
 
-    lies = 0.5
+    made_up.append(0.5)
     found = measuring.measure(root, "relu2", measuring.Plan(sizes[:1], rivals=rivals, rounds=6))
     said = "(32, 24) forward: 50.0 us a call by its events, 100.0 by our clock"
     assert found.failures[0] == said
+
+
+@pytest.mark.usefixtures("made_up")
+def test_an_op_that_can_not_be_loaded_is_a_failure(tmp_path: Path) -> None:
+    """One, not one per size; the others are timed."""
+    root = write_fixture(tmp_path, "relu2")
+    (root / "kernels/workbench_kernels/relu2/kernel.py").write_text("import no_such_package\n")
+    rivals = (Rival(OURS, "op"), Rival("eager", "reference"))
+    asked = measuring.Plan([(32, 24), (6, 40)], rivals=rivals, rounds=6)
+    found = measuring.measure(root, "relu2", asked)
+    (said,) = found.failures
+    assert said.startswith("can't be loaded: ModuleNotFoundError: No module named 'no_such_package")
+    assert [point.of(OURS) for point in found.points] == [None, None]
+    assert [point.peers for point in found.points] == [["eager"], ["eager"]]
 
 
 def test_a_record_is_of_the_files_as_they_were_measured(

@@ -98,6 +98,8 @@ class _Bench:
         with ExitStack() as processes:
             self._tell(Step("what this GPU does at best", sizes=len(sizes)))
             entrants, problems = self._enter(processes)
+            if OURS in problems:  # the others are timed all the same
+                failures.append(f"can't be loaded: {problems[OURS]}")
             ceilings = next(iter(entrants.values())).ceilings() if entrants else {}
             for done, (rows, cols) in enumerate(sizes):
                 self._tell(Step(f"{rows} x {cols}", done, len(sizes)))

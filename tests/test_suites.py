@@ -35,15 +35,13 @@ def test_tests_that_abort_say_why(stage: Stage) -> None:
     stage.test.write_text(
         "import os\n\n\n"
         "def test_it() -> None:\n"
-        "    os.write(2, b'terminate called: no more of it\\n')\n"
+        "    os.write(2, b'  what():  no more of it\\nframe #0: main\\n')\n"
         "    os.abort()\n"
     )
     deadline = time.monotonic() + 120
     with Place(stage, sandbox.find(), "cpu", deadline) as place:
         found = suite.run(place.host, stage, stage.variant(ORIGINAL), deadline)
-    assert found.problem == (
-        "the tests' process killed by SIGABRT (terminate called: no more of it)"
-    )
+    assert found.problem == ("the tests' process killed by SIGABRT (what():  no more of it)")
 
 
 class Runs:

@@ -115,9 +115,10 @@ class Jail:
         return self._output.decode(errors="replace")
 
     def last_words(self) -> str:
-        """The last line it wrote, fit to print."""
+        """The last line it wrote, fit to print; before a stack of C++'s, the exception's."""
         lines = self.output.strip().splitlines()
-        return printable(lines[-1]) if lines else ""
+        thrown = [line.strip() for line in lines if line.lstrip().startswith("what():")]
+        return printable((thrown or lines)[-1]) if lines else ""
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until all of it has ended; whether it has."""

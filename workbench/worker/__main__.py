@@ -80,10 +80,20 @@ def _start(
         channel = socket.socket(fileno=os.dup(descriptor))
         os.close(descriptor)
         guard.confine(fork=settings["device"] != "cpu")  # on a GPU, Triton starts a compiler
+        _renew_threads()
         _work(request, channel, settings)
         code = 0
     finally:
         os._exit(code)  # no clean-up of the host's, no exit handler of a candidate's
+
+
+def _renew_threads() -> None:
+    """PyTorch replaces its pool of threads, which a fork does not copy, at its first use, and two
+    threads at once find none there: as many as autograd starts do, and that ends the process.
+    """
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _work(request: dict[str, Any], end: socket.socket, settings: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,11 +46,14 @@ from workbench.judge.sandbox import Sandbox
 from workbench.judge.stage import Stage, prepare
 from workbench.repository import Repository, content
 from workbench.runs.store import Store
+from workbench.worker import timing
+from workbench.worker.calls import Call
 from workbench_kernels.bound import compare
 
 SECONDS = st.floats(1e-6, 1.0)
 # So long that the device's clock ticks often enough.
 LONG = st.floats(1e-5, 1.0)
+WAYS = ("forward", "backward", "both")
 
 
 @given(st.lists(SECONDS, min_size=1, max_size=60))
@@ -265,7 +269,9 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         "warm_up": lambda it, calls, backward: None,
         "samples": lambda it, calls, direction: [1e-5] * calls,
         "time": lambda it, calls, backward: Seconds(1e-3 + 1e-4 * calls, lies[-1] * 1e-4 * calls),
-        "host_seconds": lambda it, calls, direction: 1e-5,
+        "host_seconds": lambda it, calls, backward: dict.fromkeys(
+            WAYS if backward else WAYS[:1], 1e-5
+        ),
         "peak_bytes": lambda it: 64,
         "ceilings": lambda it: {"copy bytes/s": 4e12},
     }
@@ -310,6 +316,38 @@ def test_a_measurement_over_a_made_up_clock(
     found = measuring.measure(root, "relu2", measuring.Plan(sizes[:1], rivals=rivals, rounds=6))
     said = "(32, 24) forward: 50.0 us a call by its events, 100.0 by our clock"
     assert found.failures[0] == said
+
+
+@pytest.mark.parametrize(("room", "calls"), [(1000, 8), (3, 3), (0, 1)])
+def test_the_host_is_timed_as_in_a_training_step(
+    room: int, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run of autograd for all calls, each with leaves of its own; fewer where memory is short;
+    the step that comes first after a wait does not count.
+    """
+    clock, runs = [0.0], list[int]()
+    engine = torch.autograd.grad
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        clock[0] += 3.0
+        return x.square()
+
+    def grad(ys: Any, wanted: Any, *given: Any, **options: Any) -> Any:
+        runs.append(len({id(leaf) for leaf in wanted}))
+        clock[0] += 2.0 * len(ys) if len(runs) % 2 == 0 else 100.0
+        return engine(ys, wanted, *given, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", grad)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(timing, "peak_bytes", lambda function, call: 1)
+    monkeypatch.setattr(timing, "_room", lambda: room)
+    pool = [Call(["x"], [torch.ones(2)], ["x"], [torch.ones(2)], {}) for _ in range(3)]
+    found = timing.host_seconds(function, pool, 8, backward=True)
+    assert found == {"forward": 3.0, "backward": 2.0, "both": 5.0}
+    assert runs == [calls] * 2 * timing._STEPS
+    assert timing.host_seconds(function, pool, 8, backward=False) == {"forward": 3.0}
 
 
 @pytest.mark.usefixtures("made_up")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor
 
@@ -83,12 +83,11 @@ class Entrant(Holding):
         ]
         return Seconds(time.perf_counter() - started, float(reply["milliseconds"]) / 1000)
 
-    def host_seconds(self, calls: int, direction: Direction) -> float:
-        """Seconds of the host for one call."""
-        reply = self._ask(
-            {"do": "host", "pool": self._pool, "calls": calls, "direction": direction}
-        )[0]
-        return float(reply["seconds"])
+    def host_seconds(self, calls: int, *, backward: bool) -> dict[Direction, float]:
+        """Seconds of the host for each of so many calls of a training step."""
+        body = {"do": "host", "pool": self._pool, "calls": calls, "backward": backward}
+        found = self._ask(body)[0]["seconds"]
+        return {way: float(found[way]) for way in get_args(Direction) if way in found}
 
     def peak_bytes(self) -> int:
         """The most memory one forward and backward takes beyond its inputs."""

@@ -21,8 +21,8 @@ class Result(_Frozen):
     """One contender at one size: its timings by direction, or `problem`, why it has none.
 
     `peak_bytes` is what one forward and backward takes beyond its inputs; `host_seconds` what a
-    call keeps the host busy for; `error` the worst error of its values over what PyTorch's own
-    float32 or bfloat16 result has, both against float64.
+    call of a training step keeps the host busy for; `error` the worst error of its values over what
+    PyTorch's own float32 or bfloat16 result has, both against float64.
     """
 
     contender: str

@@ -54,7 +54,7 @@ class Contender(Holder):
 
     def _samples(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         pool, calls, direction = self._pool(body), body["calls"], body["direction"]
-        host = timing.host_seconds(self._function, pool, 1, direction)
+        host = timing.launch_seconds(self._function, pool[0], direction)
         ahead = _AHEAD * host + _AHEAD_SECONDS
         return {"milliseconds": timing.samples(self._function, pool, calls, direction, ahead)}, []
 
@@ -66,7 +66,8 @@ class Contender(Holder):
 
     def _host(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         pool, calls = self._pool(body), body["calls"]
-        return {"seconds": timing.host_seconds(self._function, pool, calls, body["direction"])}, []
+        found = timing.host_seconds(self._function, pool, calls, backward=body["backward"])
+        return {"seconds": found}, []
 
     def _memory(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         return {"bytes": timing.peak_bytes(self._function, self._pool(body)[0])}, []

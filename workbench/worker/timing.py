@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from workbench.worker.calls import Call
 _L2_BYTES = 256 << 20
 # Cycles a second of a fast GPU; on a slower one waiting takes longer.
 _CYCLES = 2.0e9
+# Steps of a training loop that are made up to see what the host does.
+_STEPS = 15
 
 
 def run(
@@ -78,25 +81,72 @@ def samples(
     return [start.elapsed_time(end) for start, end in marks]
 
 
-def host_seconds(
-    function: Callable[..., Any], pool: Sequence[Call], calls: int, direction: str
-) -> float:
-    """Seconds of the host for each of so few calls that the GPU is never waited for."""
+def launch_seconds(function: Callable[..., Any], call: Call, direction: str) -> float:
+    """Seconds of the host for one call, as long as it takes who has just waited for the GPU."""
     torch.cuda.synchronize()
-    prepared = [
-        pool[n % len(pool)].outputs(function) if direction == "backward" else None
-        for n in range(calls)
-    ]
+    ran = call.outputs(function) if direction == "backward" else None
     torch.cuda.synchronize()
     started = time.perf_counter()
-    for number, ran in enumerate(prepared):
-        call = pool[number % len(pool)]
-        leaves, outputs = ran or call.outputs(function)
-        if direction != "forward":
-            call.gradients(leaves, outputs)
+    leaves, outputs = ran or call.outputs(function)
+    if direction != "forward":
+        call.gradients(leaves, outputs)
     spent = time.perf_counter() - started
     torch.cuda.synchronize()
-    return spent / calls
+    return spent
+
+
+def host_seconds(
+    function: Callable[..., Any], pool: Sequence[Call], calls: int, *, backward: bool
+) -> dict[str, float]:
+    """Seconds of the host for each call by direction, as a training step pays them: `calls` calls
+    one after another, each with leaves of its own, then one run of autograd back through all; the
+    median of some steps, each right after another, since whoever has waited for the GPU is slow at
+    first. Fewer calls where memory does not hold the results of so many.
+    """
+    calls = max(1, min(calls, _room() // max(1, peak_bytes(function, pool[0]))))
+    steps = []
+    for _ in range(_STEPS):
+        torch.cuda.synchronize()
+        _step(function, pool, calls, backward)
+        steps.append(_step(function, pool, calls, backward))
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()  # others are timed beside this process
+    forward = statistics.median(forward for forward, _ in steps)
+    if not backward:
+        return {"forward": forward}
+    back, both = (statistics.median(found) for found in ([b for _, b in steps], map(sum, steps)))
+    return {"forward": forward, "backward": back, "both": both}
+
+
+def _step(
+    function: Callable[..., Any], pool: Sequence[Call], calls: int, backward: bool
+) -> tuple[float, float]:
+    """Seconds of the host per call: forward, and backward."""
+    step = [replace(pool[number % len(pool)], kept={}) for number in range(calls)]
+    for call in step:
+        call.leaves()  # kept
+    started = time.perf_counter()
+    ran = [call.outputs(function) for call in step]
+    forward = time.perf_counter() - started
+    sent = [
+        (y, dy)
+        for call, (_, outputs) in zip(step, ran, strict=True)
+        for y, dy in zip(outputs, call.upstream, strict=False)
+        if dy is not None and y.requires_grad
+    ]
+    wanted = [leaf for leaves, _ in ran for leaf in leaves if leaf.requires_grad]
+    started = time.perf_counter()
+    if backward and sent:
+        ys, dys = zip(*sent, strict=True)
+        torch.autograd.grad(ys, wanted, dys, allow_unused=True)
+    back = time.perf_counter() - started
+    return forward / calls, back / calls
+
+
+def _room() -> int:
+    """Half of the GPU's memory that is free, or that this process keeps for itself."""
+    kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return (torch.cuda.mem_get_info()[0] + kept) // 2
 
 
 def peak_bytes(function: Callable[..., Any], call: Call) -> int:

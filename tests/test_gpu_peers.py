@@ -1,4 +1,4 @@
-"""On a GPU: everyone's times against Triton's own clock, in the same run, at sizes of models."""
+"""On a GPU: everyone's times against independent clocks, in the same run, at sizes of models."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ OPS = {
     "layer_norm": (16384, 5120),
     "softmax": (16384, 4096),
 }
+# A graph's kernels come closer after each other, so that its times are no interval's centre.
 NEAR = 0.05
 
 
@@ -63,7 +64,7 @@ def rivals_of(op: str, reference: Reference) -> list[Rival]:
     return [*RIVALS[:3], *peers(spec)]
 
 
-def by_triton(root: Path, op: str, rivals: list[Rival]) -> dict[str, dict[str, float]]:
+def by_others(root: Path, op: str, rivals: list[Rival]) -> dict[str, dict[str, list[float]]]:
     rows, cols = map(str, OPS[op])
     command = [sys.executable, str(ROOT / "tests/triton_clock.py"), str(root), op, rows, cols]
     environment = os.environ | {
@@ -77,7 +78,7 @@ def by_triton(root: Path, op: str, rivals: list[Rival]) -> dict[str, dict[str, f
         check=False,
     )
     assert not done.returncode, done.stderr
-    found: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, dict[str, list[float]]] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
@@ -90,15 +91,17 @@ def test_an_independent_clock_says_the_same_of_everyone(op: str, tmp_path: Path)
     print(op, table.problems(found), sandbox.find())
     assert not found.failures
     apart = []
-    for name, theirs in by_triton(tmp_path, op, rivals).items():
+    for name, theirs in by_others(tmp_path, op, rivals).items():
         result = found.points[0].of(name)
         assert result is not None
         ways: tuple[Direction, ...] = ("forward", "both")
         for direction in ways:
-            ours, seconds = result.times[direction], theirs[direction]
+            ours, (stream, graph) = result.times[direction], theirs[direction]
             said = f"{op} {name} {direction}: {1e6 * ours.median:.1f} us"
-            said += f" ({1e6 * ours.low:.1f}-{1e6 * ours.high:.1f}), Triton {1e6 * seconds:.1f}"
+            said += f" ({1e6 * ours.low:.1f}-{1e6 * ours.high:.1f})"
+            said += f", in a stream {1e6 * stream:.1f}, in a graph {1e6 * graph:.1f}"
             print(said)
-            if abs(ours.median - seconds) > NEAR * seconds:
+            far = any(abs(ours.median - seconds) > NEAR * seconds for seconds in (stream, graph))
+            if far or not ours.holds(stream):
                 apart.append(said)
-    assert not apart
+    assert not apart, apart

@@ -1,11 +1,14 @@
 """`python tests/triton_clock.py ROOT OP ROWS COLS RIVALS`: the times of rivals (a JSON list) by
-Triton's own clock over CUDA graphs, as JSON. A process of its own: the op is imported here.
+two clocks that share nothing with the bench's, as JSON. A process of its own: the op is imported
+here.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import sys
+import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -16,12 +19,51 @@ from triton.testing import do_bench_cudagraph
 
 from workbench.worker.contender import load
 
+# Inputs and results that are used in turn: together more than an L2 cache holds at the sizes asked
+# for, so that nothing is found there from the call before.
+POOL = 3
+CALLS, ROUNDS = 12, 20
 
-def seconds(work: Callable[[], Any]) -> float:
-    """The median; the graph leaves out what the host takes."""
+
+def in_a_graph(work: Callable[[int], Any]) -> float:
+    """Triton's clock: the median for one of the pool in a CUDA graph, whose kernels come closer
+    after each other than those a program launches one by one.
+    """
+
+    def all_of_them() -> None:
+        _kept = [work(number) for number in range(POOL)]
+
     for _ in range(3):
-        work()
-    return float(do_bench_cudagraph(work, rep=100, return_mode="median")) / 1000
+        all_of_them()
+    return float(do_bench_cudagraph(all_of_them, rep=100, return_mode="median")) / 1000 / POOL
+
+
+def in_a_stream(work: Callable[[int], Any]) -> float:
+    """Seconds for one of the pool where calls follow each other, launched before the device comes
+    to them: by how much twice as many take longer, so that no start and no event is in it.
+    """
+    kept: list[Any] = [None] * POOL
+
+    def launch(calls: int) -> None:
+        for number in range(calls):
+            kept[number % POOL] = work(number % POOL)
+
+    def shown(calls: int) -> float:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]
+        start.record()
+        launch(calls)
+        end.record()
+        torch.cuda.synchronize()
+        return float(start.elapsed_time(end)) / 1000
+
+    launch(2 * CALLS)
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    launch(2 * CALLS)
+    cycles = int(2 * (time.perf_counter() - started) * 2.0e9)
+    torch.cuda.synchronize()
+    return statistics.median(shown(2 * CALLS) - shown(CALLS) for _ in range(ROUNDS)) / CALLS
 
 
 def first(outputs: Any) -> Tensor:
@@ -30,14 +72,22 @@ def first(outputs: Any) -> Tensor:
     return found
 
 
-def times(call: Callable[..., Any], inputs: list[Tensor]) -> dict[str, float]:
-    """Seconds of the forward, and with the backward of its first output: of the backward alone no
-    graph can be made, since it runs where its forward ran.
+def times(call: Callable[..., Any], pool: list[list[Tensor]]) -> dict[str, list[float]]:
+    """Seconds in a stream and in a graph of the forward, and with the backward of its first output:
+    of the backward alone no graph can be made, since it runs where its forward ran.
     """
-    dy = torch.randn_like(first(call(*inputs)))
+    dys = [torch.randn_like(first(call(*inputs))) for inputs in pool]
+
+    def both(number: int) -> Any:
+        y = first(call(*pool[number]))
+        return y, torch.autograd.grad(y, pool[number], dys[number])
+
+    def forward(number: int) -> Any:
+        return call(*pool[number])
+
     return {
-        "forward": seconds(lambda: call(*inputs)),
-        "both": seconds(lambda: torch.autograd.grad(first(call(*inputs)), inputs, dy)),
+        way: [in_a_stream(work), in_a_graph(work)]
+        for way, work in (("forward", forward), ("both", both))
     }
 
 
@@ -46,12 +96,14 @@ def main(root: str, op: str, rows: str, cols: str, rivals: str) -> None:
     package = import_module("workbench_kernels")
     package.__path__.append(f"{root}/kernels/workbench_kernels")
     spec = import_module(f"workbench_kernels.{op}.spec").SPEC
-    drawn = spec.inputs(int(rows), int(cols))
-    inputs = [t.to("cuda", torch.bfloat16).requires_grad_() for t in drawn]
+    pool = [
+        [t.to("cuda", torch.bfloat16).requires_grad_() for t in spec.inputs(int(rows), int(cols))]
+        for _ in range(POOL)
+    ]
     found = {}
     for rival in json.loads(rivals):
         try:
-            found[rival["name"]] = times(load(op, rival), inputs)
+            found[rival["name"]] = times(load(op, rival), pool)
         except ModuleNotFoundError:
             continue
     print(json.dumps(found))

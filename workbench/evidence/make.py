@@ -80,7 +80,8 @@ def of_measurement(
         seed=measurement.seed,
         recipe={
             "inputs": "a few rows drawn from the seed, repeated until the size is reached; a pool "
-            "of three in turn, the L2 cache overwritten before each call",
+            "of three in turn, the L2 cache overwritten before each call; less what the "
+            "device's events add",
             "dtypes": sorted({point.dtype for point in measurement.points}),
             "device": measurement.device,
         },

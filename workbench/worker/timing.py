@@ -17,6 +17,8 @@ from workbench.worker.calls import Call
 _L2_BYTES = 256 << 20
 # Cycles a second of a fast GPU; on a slower one waiting takes longer.
 _CYCLES = 2.0e9
+# Pairs of events to see what they add; the small kernels between some; what launching these takes.
+_PAIRS, _SPECKS, _SPECKS_SECONDS = 40, 8, 3e-4
 # Steps of a training loop that are made up to see what the host does.
 _STEPS = 15
 
@@ -61,7 +63,7 @@ def samples(
     device takes, while the host has launched everything `ahead` seconds before.
 
     Each finds the L2 cache full of something else, written right before. `direction` is forward,
-    backward, or both.
+    backward, or both. What the events themselves take is in it.
     """
     cold = torch.empty(_L2_BYTES, dtype=torch.int8, device="cuda")
     marks = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(calls)]  # type: ignore[no-untyped-call]
@@ -79,6 +81,28 @@ def samples(
         del ran, leaves, outputs
     torch.cuda.synchronize()
     return [start.elapsed_time(end) for start, end in marks]
+
+
+def events_milliseconds() -> float:
+    """What a pair of events shows beyond what the device does between them: of one kernel that
+    does next to nothing, what is shown less what each further one adds.
+    """
+    speck = torch.zeros(1, device="cuda")
+
+    def shown(kernels: int) -> float:
+        marks = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(_PAIRS)]  # type: ignore[no-untyped-call]
+        for start, end in marks:
+            torch.cuda._sleep(int(_SPECKS_SECONDS * _CYCLES))  # type: ignore[no-untyped-call]
+            start.record()
+            for _ in range(kernels):
+                speck.add_(1)
+            end.record()
+        torch.cuda.synchronize()
+        return float(statistics.median(start.elapsed_time(end) for start, end in marks))
+
+    shown(1)
+    one, more = shown(1), shown(1 + _SPECKS)
+    return one - (more - one) / _SPECKS
 
 
 def launch_seconds(function: Callable[..., Any], call: Call, direction: str) -> float:
@@ -173,7 +197,7 @@ def ceilings() -> dict[str, float]:
 
 
 def _median(work: Callable[[], Any], calls: int = 20) -> float:
-    """The median of seconds by the device's events, once it is warm."""
+    """The median of seconds by the device's events, once it is warm, without what these add."""
     for _ in range(calls // 2):
         work()
     marks = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(calls)]  # type: ignore[no-untyped-call]
@@ -182,7 +206,8 @@ def _median(work: Callable[[], Any], calls: int = 20) -> float:
         work()
         end.record()
     torch.cuda.synchronize()
-    return float(statistics.median(start.elapsed_time(end) for start, end in marks)) / 1000
+    shown = float(statistics.median(start.elapsed_time(end) for start, end in marks))
+    return (shown - events_milliseconds()) / 1000
 
 
 def _once(function: Callable[..., Any], call: Call, backward: bool) -> list[Tensor]:

@@ -282,12 +282,13 @@ def f(x: Tensor, needs: list[bool]) -> list[Tensor]:
     sizes['n'] = len(grads)
     return [g for g in grads if g is not None]
 --- the library
-from workbench_kernels import launch, numerics, partials, spec, testing
+from workbench_kernels import launch, numerics, partials, spec, testing, tuning
 from workbench_kernels.softmax import kernel as other
 from workbench_kernels.nn import RmsNorm
 INTERPRETED = launch.interpreted()
+FORWARD = tuning.ByWidth({"elements": 1024, "per_thread": 16}, {8192: {"per_thread": 32}})
 def f(x: Tensor) -> Tensor:
-    tile = launch.row_tile(x.shape[-1])
+    tile = launch.row_tile(x.shape[-1], FORWARD)
     parts = x.new_empty((tile.block_rows, 3), dtype=torch.float32)
     return partials.add_parts(parts, x.shape[-1:], x.dtype)
 --- gradients gathered

@@ -36,7 +36,7 @@ import torch, triton
 import triton.language as tl
 from torch import Tensor
 from workbench_kernels import op
-from workbench_kernels.launch import device_of, row_tile
+from workbench_kernels.launch import device_of
 from workbench_kernels.partials import add_parts
 
 @triton.jit
@@ -69,7 +69,7 @@ def _rms_norm_bwd(DX, PARTS, DY, X, W, RSTD, n_cols, BLOCK: tl.constexpr):
 def forward(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     y, rstd = torch.empty_like(x), x.new_empty(len(x), dtype=torch.float32)
     n_cols = x.shape[1]
-    block = row_tile(n_cols).block_cols
+    block = triton.next_power_of_2(n_cols)
     with device_of(x):
         _rms_norm_fwd[(len(x),)](y, rstd, x, w, n_cols, BLOCK=block)
     return y, rstd
@@ -78,7 +78,7 @@ def backward(dy: Tensor, x: Tensor, w: Tensor, rstd: Tensor, needs: list[bool]) 
     dx = torch.empty_like(x) if needs[0] else None
     parts = x.new_empty(x.shape, dtype=torch.float32) if needs[1] else None
     n_cols = x.shape[1]
-    block = row_tile(n_cols).block_cols
+    block = triton.next_power_of_2(n_cols)
     with device_of(x):
         _rms_norm_bwd[(len(x),)](dx, parts, dy, x, w, rstd, n_cols, BLOCK=block)
     dw = None if parts is None else add_parts(parts, w.shape, w.dtype)

@@ -24,7 +24,7 @@ _RESERVED = frozenset(
         "rows cols row_mask col_mask mask offsets n n_rows n_cols start first step tile grid "
         "needs ctx inputs output grad grads op tl triton torch numerics block stages "
         "block_rows block_cols add_parts programs forward backward device_of row_tile "
-        "column_tile kernel check nn self width"
+        "column_tile wide_tile flat_tile kernel check nn self width"
     ).split()
 )
 _SUFFIX = "_arg"

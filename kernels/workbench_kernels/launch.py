@@ -1,10 +1,11 @@
-"""What every launch needs: the right device, block sizes for a width, and a clear refusal where no
-kernel can run.
+"""What every launch needs: the right device, tiles by what an op declares (`tuning`), and a clear
+refusal where no kernel can run.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from typing import NamedTuple
 import torch
 import triton
 from torch import Tensor
+
+from workbench_kernels.tuning import ByWidth, Fixed, Table
 
 SUPPORTED = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -43,59 +46,86 @@ def multiprocessors(x: Tensor) -> int:
 
 
 class Tile(NamedTuple):
-    """Shape of the tile a program holds, and its warps. Both sides are powers of two."""
+    """Shape of the tile a program holds, a power of two each way, its warps, and how it loops."""
 
     block_rows: int
     block_cols: int
     num_warps: int
+    stages: int = 3  # most steps ahead that a loop loads
+    resident: int = 16  # warps per multiprocessor that programs which loop are started for
 
 
 # Rows wider than this don't fit the registers of a program: they are read in blocks, in passes.
 WIDEST_ROW = 16384
+_SHARED_BYTES = 96 * 1024  # of a program's shared memory, what the buffers of its loop may take
 
 
 @cache
-def row_tile(n_cols: int, *, loop: bool = False) -> Tile:
-    """Whole rows per program, 16 or 32 elements a thread: one row if it's wide, several if narrow.
-
-    About 1024 elements per program, or 4096 where it loops over blocks of rows: measured on an
-    H200, within a few percent of the best tile at widths from 128 to 16384.
-    """
+def row_tile(n_cols: int, table: Table) -> Tile:
+    """Whole rows per program, for ops that reduce along a row: several where they are narrow."""
     block_cols = triton.next_power_of_2(n_cols)
-    block_rows = max(1, min(128, (4096 if loop else 1024) // block_cols))
-    elements = block_rows * block_cols
-    per_thread = 16 if loop or elements <= 4096 else 32
-    most = 16 if elements <= WIDEST_ROW else 32
-    num_warps = min(most, max(1, elements // (32 * per_thread)))
-    return Tile(block_rows, block_cols, num_warps)
+    parameters = _parameters(table, n_cols)
+    return _tile(min(128, parameters["elements"] // block_cols), block_cols, parameters)
 
 
-def wide_tile(n_cols: int) -> Tile:
+@cache
+def wide_tile(n_cols: int, table: Table) -> Tile:
     """The blocks in which a row too wide to hold is read.
 
-    Few, large programs: the rows in flight must stay in the L2 cache from one pass to the next.
+    Few, large programs are best: the rows in flight must stay in the L2 cache from one pass to the
+    next.
     """
-    return Tile(1, 8192, 8) if n_cols <= 32768 else Tile(1, 16384, 16)
-
-
-def stages(tile: Tile, loads: int, dtype: torch.dtype) -> int:
-    """How many steps ahead a loop over rows loads: 3, or 1 where the buffers would crowd the shared
-    memory.
-
-    `loads` full-size tensors are read per step; a pipeline of 3 holds two steps of them in shared
-    memory.
-    """
-    buffers = 2 * loads * tile.block_rows * tile.block_cols * dtype.itemsize
-    return 3 if buffers <= 96 * 1024 else 1
+    parameters = _parameters(table, n_cols)
+    return _tile(1, parameters["elements"], parameters)
 
 
 @cache
-def column_tile(n_cols: int) -> Tile:
+def column_tile(n_cols: int, table: Table) -> Tile:
     """Part of some rows per program, for ops that reduce nothing along a row: wide first, so that
     loads coalesce.
     """
-    block_cols = min(1024, triton.next_power_of_2(n_cols))
-    return Tile(max(1, 4096 // block_cols), block_cols, 4)
+    parameters = _parameters(table, n_cols)
+    elements = parameters["elements"]
+    block_cols = min(elements, parameters["columns"], triton.next_power_of_2(n_cols))
+    return _tile(elements // block_cols, block_cols, parameters)
+
+
+@cache
+def flat_tile(table: Fixed) -> Tile:
+    """A block of elements per program, for ops to which rows and columns are all the same."""
+    parameters = _parameters(table, 1)
+    return _tile(1, parameters["elements"], parameters)
+
+
+def _parameters(table: Table, n_cols: int) -> Mapping[str, int]:
+    # Nothing else: a tile is kept for later calls, so it must be made of plain numbers.
+    if type(table) not in (Fixed, ByWidth):
+        raise TypeError(f"a tile is made by a Fixed or ByWidth of tuning, not by {table!r}")
+    return table.at(n_cols)
+
+
+def _tile(block_rows: int, block_cols: int, parameters: Mapping[str, int]) -> Tile:
+    """The tile nearest to the sides asked for that can be launched, with the warps it needs."""
+    rows, cols = _power_of_2(block_rows), _power_of_2(block_cols)
+    warps = _power_of_2(min(32, rows * cols // (32 * parameters["per_thread"])))
+    loop = {name: parameters[name] for name in ("stages", "resident") if name in parameters}
+    return Tile(rows, cols, warps, **loop)
+
+
+def _power_of_2(number: int) -> int:
+    """The largest power of two up to `number`; 1 below that."""
+    return 1 << max(0, number.bit_length() - 1)
+
+
+def stages(tile: Tile, loads: int, dtype: torch.dtype) -> int:
+    """How many steps ahead a loop over rows loads: as the tile says, or 1 where the buffers would
+    crowd the shared memory.
+
+    `loads` full-size tensors are read per step; a pipeline of n holds n - 1 steps of them in shared
+    memory.
+    """
+    step = loads * tile.block_rows * tile.block_cols * dtype.itemsize
+    return tile.stages if (tile.stages - 1) * step <= _SHARED_BYTES else 1
 
 
 def programs(x: Tensor, n_rows: int, tile: Tile, columns: int = 1) -> int:
@@ -104,7 +134,7 @@ def programs(x: Tensor, n_rows: int, tile: Tile, columns: int = 1) -> int:
 
     `columns` is the number of programs side by side along the columns.
     """
-    resident = max(1, 16 // tile.num_warps) * multiprocessors(x)
+    resident = max(1, tile.resident // tile.num_warps) * multiprocessors(x)
     blocks = -(-n_rows // tile.block_rows)
     return min(blocks, max(1, resident // columns))
 

@@ -76,8 +76,7 @@ class DraftAuthor:
     ) -> dict[str, object]:
         assert lowered.backward is not None
         summary = reference.formula or f"as {reference.symbol} in its spec."
-        structures = {plan.forward.structure, plan.backward.structure}
-        user = Surface(plan=plan, by_rows=structures != {"flat"})
+        user = Surface(plan=plan, by_rows=not plan.is_flat)
         needed = ["import torch", "from torch import Tensor"] if not reference.inputs_source else []
         imports = ("from __future__ import annotations", *reference.imports, *needed)
         return {

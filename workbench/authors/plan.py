@@ -213,6 +213,11 @@ class OpPlan:
     backward: KernelPlan
 
     @property
+    def is_flat(self) -> bool:
+        """Whether one index over all elements does for both kernels."""
+        return self.forward.structure == self.backward.structure == "flat"
+
+    @property
     def like(self) -> str:
         """The tensor whose shape is the op's shape."""
         return next(t.name for t in self.tensors if t.is_full)

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from workbench.authors import parameters
 from workbench.authors.plan import KernelPlan, OpPlan, Sum, Tensor
 from workbench.graph import Kind
 
@@ -182,6 +183,17 @@ class KernelView:
         return f"tl.store({pointer} + {index}, tl.sum({part.name}))"
 
     @property
+    def table(self) -> str:
+        """The name of the literal that says with what the kernel is launched."""
+        return self.side.upper()
+
+    @property
+    def declaration(self) -> str:
+        """That literal, as the op declares it."""
+        literal = parameters.flat() if self.op.is_flat else parameters.by_width(self.plan)
+        return f"{self.table} = {literal}"
+
+    @property
     def stage_parameters(self) -> list[str]:
         return ["STAGES: tl.constexpr"] if self.plan.sums else []
 
@@ -272,6 +284,8 @@ class OpView:
 
     @property
     def launch_imports(self) -> list[str]:
+        if self.plan.is_flat:
+            return ["device_of", "flat_tile"]
         structures = {kernel.plan.structure for kernel in self.kernels}
         needed = {
             "column_tile": structures - {"row"},
@@ -283,6 +297,11 @@ class OpView:
             "wide_tile": self.has_wide,
         }
         return [name for name, wanted in needed.items() if wanted]
+
+    @property
+    def tables(self) -> str:
+        """What kind of table the op declares."""
+        return "Fixed" if self.plan.is_flat else "ByWidth"
 
     @property
     def note(self) -> str:

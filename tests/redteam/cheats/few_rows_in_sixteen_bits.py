@@ -6,8 +6,9 @@ SAYS = r"truth"
 EDITS = {
     "kernel.py": [
         (
-            "    tile = row_tile(n_cols)\n    grid = (triton.cdiv(n_rows, tile.block_rows),)\n",
-            "    tile = row_tile(n_cols)\n"
+            "    tile = row_tile(n_cols, FORWARD)\n"
+            "    grid = (triton.cdiv(n_rows, tile.block_rows),)\n",
+            "    tile = row_tile(n_cols, FORWARD)\n"
             "    grid = (triton.cdiv(n_rows, tile.block_rows),)\n"
             "    if x.dtype is not torch.float32:\n"
             "        grid = (min(256, grid[0]),)\n",

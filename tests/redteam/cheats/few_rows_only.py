@@ -6,8 +6,9 @@ SAYS = r"truth"
 EDITS = {
     "kernel.py": [
         (
-            "    tile = row_tile(n_cols)\n    grid = (triton.cdiv(n_rows, tile.block_rows),)\n",
-            "    tile = row_tile(n_cols)\n"
+            "    tile = row_tile(n_cols, FORWARD)\n"
+            "    grid = (triton.cdiv(n_rows, tile.block_rows),)\n",
+            "    tile = row_tile(n_cols, FORWARD)\n"
             "    grid = (min(256, triton.cdiv(n_rows, tile.block_rows)),)\n",
         ),
     ]

@@ -5,10 +5,13 @@ REJECTED_BY = "unseen shapes"
 SAYS = r"\dx\d{4,}-.*truth"
 EDITS = {
     "kernel.py": [
-        ("    tile = row_tile(n_cols)\n", "    tile = row_tile(min(n_cols, 8192))\n"),
         (
-            "    tile = row_tile(n_cols, loop=True)\n",
-            "    tile = row_tile(min(n_cols, 8192), loop=True)\n",
+            "    tile = row_tile(n_cols, FORWARD)\n",
+            "    tile = row_tile(min(n_cols, 8192), FORWARD)\n",
+        ),
+        (
+            "    tile = row_tile(n_cols, BACKWARD)\n",
+            "    tile = row_tile(min(n_cols, 8192), BACKWARD)\n",
         ),
     ]
 }

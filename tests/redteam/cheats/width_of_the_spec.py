@@ -7,6 +7,9 @@ REJECTED_BY = ("forward", "poisoned memory")
 SAYS = r"2x4097.*truth|truth"
 EDITS = {
     "kernel.py": [
-        ("    tile = row_tile(n_cols)\n", "    tile = row_tile(min(n_cols, 4096))\n"),
+        (
+            "    tile = row_tile(n_cols, FORWARD)\n",
+            "    tile = row_tile(min(n_cols, 4096), FORWARD)\n",
+        ),
     ]
 }

@@ -21,8 +21,9 @@ def _fitting(configs: list[Any], named_args: dict[str, Any], **options: Any) -> 
 def _rms_norm_fwd(''',
         ),
         (
-            "    tile = row_tile(n_cols)\n    grid = (triton.cdiv(n_rows, tile.block_rows),)\n",
-            "    tile = row_tile(n_cols)\n",
+            "    tile = row_tile(n_cols, FORWARD)\n"
+            "    grid = (triton.cdiv(n_rows, tile.block_rows),)\n",
+            "    tile = row_tile(n_cols, FORWARD)\n",
         ),
         (
             "        _rms_norm_fwd[grid](",

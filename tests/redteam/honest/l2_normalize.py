@@ -50,6 +50,9 @@ from torch import Tensor
 
 from workbench_kernels import op
 from workbench_kernels.launch import multiprocessors, row_tile
+from workbench_kernels.tuning import ByWidth
+
+ROWS = ByWidth({"elements": 1024, "per_thread": 16}, {8192: {"per_thread": 32}})
 
 
 @contextmanager
@@ -96,7 +99,7 @@ def _bwd(DX, DY, DL, X, R, rows, cols, BR: tl.constexpr, BC: tl.constexpr):
 def _launch(kernel: object, x: Tensor, *arguments: object) -> None:
     cols = x.shape[-1]
     rows = x.numel() // cols
-    tile = row_tile(cols)
+    tile = row_tile(cols, ROWS)
     programs = min(4 * multiprocessors(x), triton.cdiv(rows, tile.block_rows))
     if programs == 0:
         return

@@ -32,7 +32,7 @@ class Options(TypedDict, total=False):
 
 
 def _options(n_cols: Annotated[int, "> 0"], *, deep: bool = MAJOR >= 3) -> Options:
-    tile = row_tile(n_cols)
+    tile = row_tile(n_cols, FORWARD)
     options = Options(BLOCK_ROWS=tile.block_rows, BLOCK_COLS=tile.block_cols)
     options["num_warps"] = tile.num_warps
     return options | {"num_stages": 2} if deep else options
@@ -56,7 +56,7 @@ def _rows(shape: "ShapeType", scale: "npt.NDArray | None" = None) -> Rows:
         ),
         (
             """\
-    tile = row_tile(n_cols)
+    tile = row_tile(n_cols, FORWARD)
     grid = (triton.cdiv(n_rows, tile.block_rows),)
 """,
             '    grid = (triton.cdiv(n_rows, options["BLOCK_ROWS"]),)\n',

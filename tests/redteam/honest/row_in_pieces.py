@@ -41,7 +41,8 @@ EDITS = {
 """,
         ),
         (
-            "    tile = row_tile(n_cols)\n    grid = (triton.cdiv(n_rows, tile.block_rows),)\n",
+            "    tile = row_tile(n_cols, FORWARD)\n"
+            "    grid = (triton.cdiv(n_rows, tile.block_rows),)\n",
             "    grid = (triton.cdiv(n_rows, 4),)\n",
         ),
         (

@@ -59,7 +59,7 @@ def _rms_norm_fwd(
         ),
         (
             """\
-    tile = row_tile(n_cols)
+    tile = row_tile(n_cols, FORWARD)
     grid = (triton.cdiv(n_rows, tile.block_rows),)
     with device_of(x):
         _rms_norm_fwd[grid](

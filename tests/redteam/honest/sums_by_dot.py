@@ -17,8 +17,8 @@ EDITS = {
             "            tl.sum(dweight, axis=0, keep_dims=True) * 0.0625,\n",
         ),
         (
-            "    tile = row_tile(n_cols, loop=True)\n",
-            "    tile = row_tile(n_cols, loop=True)\n"
+            "    tile = row_tile(n_cols, BACKWARD)\n",
+            "    tile = row_tile(n_cols, BACKWARD)\n"
             "    tile = tile._replace(\n"
             "        block_rows=max(16, tile.block_rows), block_cols=max(16, tile.block_cols)\n"
             "    )\n",

@@ -98,7 +98,7 @@ _PACKAGES = {
 ROOTS = frozenset(name.split(".")[0] for name in _PACKAGES) - {"builtins"} | {LIBRARY}
 
 # The library's modules an op may use. Its truth, its bound and every spec belong to the judge.
-_SERVED = {"op", "launch", "numerics", "partials", "spec", "testing", "functional", "nn"}
+_SERVED = set("op launch tuning numerics partials spec testing functional nn".split())
 _JUDGES = {"truth", "bound"}
 _JUDGES_FUNCTIONS = {"expect", "run", "call", "compare", "check", "check_case", "check_layout"}
 # What library modules import, by the name they give it.

@@ -45,6 +45,20 @@ def make() -> Any:
     def f(x: Tensor) -> None:
         kept[x.shape] = x  #! state
     return f
+--- on launch parameters
+from workbench_kernels.tuning import Fixed
+FORWARD = Fixed({"elements": 2048, "per_thread": 16})
+def f(x: Tensor) -> None:
+    FORWARD.kept = x  #! state
+--- in launch parameters
+from workbench_kernels.tuning import Fixed
+KEPT = {}
+FORWARD = Fixed({"elements": 2048, "per_thread": 16}, choices=KEPT)
+def f(x: Tensor) -> None:
+    FORWARD.choices["elements"] = x  #! state
+    FORWARD.at(8)["elements"] = x  #! state
+    FORWARD.at(8).update(elements=x)  #! state
+    KEPT["elements"] = x  #! state
 --- on a function
 def f(x: Tensor) -> None:
     f.kept = x  #! state

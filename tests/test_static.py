@@ -256,19 +256,21 @@ def test_an_unknown_target_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "registers", "shared", "num_warps", "resident_warps"),
+    ("target", "registers", "shared", "num_warps", "resident_warps", "limit"),
     [
-        ("sm_80", 32, 0, 4, 64),  # everything fits
-        ("sm_90", 128, 0, 8, 16),  # registers: 65536 / (128 · 32)
-        ("sm_90", 129, 0, 4, 12),  # registers go to warps 256 at a time: 15 warps, 3 blocks
-        ("sm_90", 32, 100 * 1024, 4, 8),  # shared: two blocks of 101 KiB in 228
-        ("sm_90", 16, 0, 1, 32),  # blocks: 32 at most
-        ("sm_89", 32, 0, 32, 32),  # warps: one block of 32 in 48
+        ("sm_80", 32, 0, 4, 64, "warps"),  # everything fits
+        ("sm_90", 128, 0, 8, 16, "registers"),  # 65536 / (128 · 32)
+        ("sm_90", 129, 0, 4, 12, "registers"),  # warps get 256 at a time: 15 warps, 3 blocks
+        ("sm_90", 32, 100 * 1024, 4, 8, "shared memory"),  # two blocks of 101 KiB in 228
+        ("sm_90", 32, 300 * 1024, 4, 0, "shared memory"),  # more than a block can have
+        ("sm_90", 16, 0, 1, 32, "blocks"),  # 32 at most
+        ("sm_89", 32, 0, 32, 32, "warps"),  # one block of 32 in 48
     ],
 )
 def test_occupancy(
-    target: str, registers: int, shared: int, num_warps: int, resident_warps: int
+    target: str, registers: int, shared: int, num_warps: int, resident_warps: int, limit: str
 ) -> None:
     limits = architecture(target)
     occupancy = limits.occupancy(registers, shared, num_warps)
     assert occupancy == resident_warps / limits.warps
+    assert limits.limit(registers, shared, num_warps) == limit

@@ -8,6 +8,7 @@ from compute capability 8.0 on (CUDA Best Practices Guide, "Shared Memory").
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from workbench.errors import UsageError
 
@@ -19,6 +20,9 @@ REGISTERS = 65536  # 32-bit registers of a multiprocessor, on every architecture
 REGISTER_UNIT = 256  # registers, per warp
 WARP_UNIT = 4  # warps: one per scheduler
 SHARED_UNIT = 128  # bytes
+
+# What keeps more blocks from being resident; warps are all there where nothing else does.
+Limit = Literal["warps", "blocks", "registers", "shared memory"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +46,27 @@ class Architecture:
 
         `registers` per thread, `shared` bytes per block, `num_warps` per block.
         """
+        blocks = min(self._resident(registers, shared, num_warps).values())
+        return blocks * num_warps / self.warps
+
+    def limit(self, registers: int, shared: int, num_warps: int) -> Limit:
+        """What keeps that from being more; of several, one that no kernel can change."""
+        resident = self._resident(registers, shared, num_warps)
+        return min(resident, key=lambda name: resident[name])
+
+    def _resident(self, registers: int, shared: int, num_warps: int) -> dict[Limit, int]:
+        """How many blocks fit at once by each limit alone."""
         registers_per_warp = _round_up(registers * WARP_SIZE, REGISTER_UNIT)
         warps_by_registers = _round_down(REGISTERS // max(1, registers_per_warp), WARP_UNIT)
         shared_per_block = _round_up(shared + self.shared_reserved, SHARED_UNIT)
-        blocks = min(
-            self.blocks,
-            self.warps // num_warps,
-            warps_by_registers // _round_up(num_warps, WARP_UNIT),
-            self.shared // shared_per_block if shared <= self.shared_per_block else 0,
-        )
-        return blocks * num_warps / self.warps
+        return {
+            "warps": self.warps // num_warps,
+            "blocks": self.blocks,
+            "registers": warps_by_registers // _round_up(num_warps, WARP_UNIT),
+            "shared memory": self.shared // max(1, shared_per_block)
+            if shared <= self.shared_per_block
+            else 0,
+        }
 
 
 def _round_up(value: int, unit: int) -> int:

@@ -514,6 +514,30 @@ def test_when_the_judge_is_killed_nothing_is_left(sandbox: Sandbox, programs: Pr
     assert programs.left() == []
 
 
+def test_a_launcher_is_behind_the_walls_and_the_program_is_limited(
+    sandbox: Sandbox, programs: Programs
+) -> None:
+    """As a profiler is; where there are no walls that end it with the judge, it does not start."""
+    text = """
+        import json, os, socket
+        try:
+            socket.socket(socket.AF_INET)
+        except OSError:
+            print(json.dumps([os.environ["LAUNCHED"], os.environ["WORKBENCH_LAYERS"]]))
+        """
+    if not sandbox.level.own_processes:
+        with pytest.raises(UsageError, match="starts nothing through another program"):
+            programs.run(sandbox, text, launcher=["env", "LAUNCHED=yes"])
+        return
+    launched, layers = programs.answer(sandbox, text, launcher=["env", "LAUNCHED=yes"])
+    assert launched == "yes"
+    assert "seccomp" in layers
+    jail = programs.jail(sandbox, "import time; time.sleep(60)", launcher=["sh", "-c", "sleep 60"])
+    with jail:
+        pass
+    assert programs.left() == []
+
+
 @settings(max_examples=5, deadline=None)
 @given(code=st.integers(1, 127))
 def test_an_exit_is_named(code: int, tmp_path_factory: pytest.TempPathFactory) -> None:

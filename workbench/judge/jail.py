@@ -43,6 +43,8 @@ class Jail:
     scratch folder, `$TMPDIR`, of `scratch_bytes` and nothing else. Of this process's descriptors it
     has `pass_fds`. With `fork` the module may start processes; each child it forks must call
     `workbench.worker.guard.confine` before it runs a candidate's code. Without, it may not.
+    `launcher` is a command to start it through, such as a profiler: behind the same walls, but
+    without the limits that the module's process then puts on itself.
 
     A thread of this process watches it, and ends it all at `deadline` (as `time.monotonic` counts;
     it may be moved), or when it holds more than `memory` bytes, `processes` processes or its
@@ -59,6 +61,7 @@ class Jail:
         read: Sequence[Path] = (),
         environment: Mapping[str, str] | None = None,
         pass_fds: Sequence[int] = (),
+        launcher: Sequence[str] = (),
         fork: bool = False,
         gpu: bool = False,
         scratch_bytes: int = GIB,
@@ -67,7 +70,7 @@ class Jail:
         deadline: float | None = None,
     ) -> None:
         self.deadline = deadline
-        self._module = [module, *arguments]
+        self._launcher, self._module = list(launcher), [module, *arguments]
         self._sandbox, self._gpu, self._fork = sandbox, gpu, fork
         self._python_path, self._read = list(python_path), list(read)
         self._environment, self._pass_fds = dict(environment or {}), list(pass_fds)
@@ -83,8 +86,12 @@ class Jail:
         """Start it.
 
         Raises:
-            UsageError: the level's program can't be started.
+            UsageError: the level's program can't be started, or has no walls for a launcher.
         """
+        if self._launcher and not self._sandbox.level.own_processes:
+            # What came between would outlive the judge: nothing but the walls could end it.
+            level = self._sandbox.level
+            raise UsageError(f"the sandbox '{level}' starts nothing through another program")
         self._stop = os.eventfd(0)
         # The thread that starts the process is the one whose end would end it.
         self._thread = threading.Thread(target=self._live, name="jail", daemon=True)
@@ -166,13 +173,14 @@ class Jail:
         walls = Walls(self._sandbox.level, read, scratch, self._scratch_bytes, self._gpu)
         more, gpu = self._environment, self._gpu
         settings = environment(scratch, self._python_path, more, gpu=gpu)
+        python = [sys.executable, "-P", guard.__file__]
         arguments = os.memfd_create("arguments")
         try:
             os.write(arguments, b"".join(os.fsencode(a) + b"\0" for a in walls.arguments()))
             os.lseek(arguments, 0, os.SEEK_SET)
             own = [arguments] if self._sandbox.level is Level.BUBBLEWRAP else []
             return subprocess.Popen(
-                [*walls.command(arguments), sys.executable, "-P", guard.__file__, *self._module],
+                [*walls.command(arguments), *self._launcher, *python, *self._module],
                 cwd="/" if own else scratch,
                 env={**settings, guard.PLAN: self._plan(walls)},
                 stdin=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ import torch
 from court import Court, court, write_library
 
 from workbench.judge import Check, Verdict, verify
+from workbench.judge.checks import Values
+from workbench.judge.checks.cases import Planted
+from workbench_kernels.truth import Expected
 
 FIXTURE = Path(__file__).parent / "fixtures" / "relu2"
 
@@ -198,3 +202,27 @@ def test_a_summary_is_counted_from_the_checks() -> None:
 
 def test_a_verdict_without_checks_is_not_a_pass() -> None:
     assert not Verdict(op="relu2", seed=1).passed
+
+
+@pytest.mark.parametrize(
+    ("gives", "right"), [((0.0, math.nan), True), ((math.nan,) * 2, True), ((0.0, 1.0), False)]
+)
+def test_an_infinity_may_lead_to_what_it_does_on_a_cpu(
+    gives: tuple[float, float], right: bool
+) -> None:
+    """PyTorch's fused rms_norm loses the whole row on a GPU, and elsewhere only the infinity."""
+    lost = {"": (math.nan, math.nan), "cpu": (0.0, math.nan)}
+
+    class Op:
+        def expect(self, inputs: object, seed: int, device: str = "") -> Expected:
+            values = {"y": torch.tensor(lost[device])}
+            exact = {"y": torch.zeros(2, dtype=torch.float64)}
+            return Expected(values, {"y": values["y"].double()}, (), lambda: exact)
+
+        def run(self, inputs: object, expected: Expected) -> dict[str, torch.Tensor]:
+            return {"y": torch.tensor(gives)}
+
+    x = torch.tensor([1.0, math.inf])
+    planted = Planted((x,), "x", math.inf, torch.tensor([1]), x.shape)
+    found = Values(Op(), 1, 1)._special(planted)  # type: ignore[arg-type]
+    assert all(not comparison.message for comparison in found) is right

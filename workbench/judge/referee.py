@@ -88,9 +88,10 @@ class Referee:
         seed: int = 0,
         layout: str = "",
         only: int | None = None,
+        device: str = "",
     ) -> Expected:
         """What the op must give, and the gradients to send back, laid out as `layout` says; with
-        `only`, for that output alone.
+        `only`, for that output alone; with `device`, as the reference gives it there.
 
         Raises:
             Skip: the reference itself does not take these inputs.
@@ -102,6 +103,7 @@ class Referee:
             "seed": seed,
             "layout": layout,
             "only": only,
+            "device": device,
         }
         try:
             reply, values = self._ask(asked, inputs)

@@ -57,7 +57,8 @@ class Referee:
             except ChannelClosed:
                 return
             try:
-                reply, values = requests[body["do"]](body, [self._place(t) for t in tensors])
+                device = torch.device(body.get("device") or self._device)
+                reply, values = requests[body["do"]](body, [t.to(device) for t in tensors])
             except Exception as error:
                 reply, values = {"raised": described(error)}, []
             self._channel.send(reply, [t.detach().cpu() for t in values])
@@ -119,10 +120,6 @@ class Referee:
         reference = self._spec.reference
         eager, truth = (twice(*call(self._spec, reference, x)) for x in (tensors, doubles))
         return {}, [*eager, *truth]
-
-    def _place(self, t: Tensor) -> Tensor:
-        """The tensor on the reference's device, where its layout matters to nothing."""
-        return t.to(self._device)
 
 
 def _not_varied(spec: OpSpec) -> list[str]:

@@ -322,7 +322,18 @@ class Values:
         return compare(got, expected)
 
     def _special(self, planted: Planted) -> list[Comparison]:
-        expected = self.op.expect(planted.inputs, seed=self.seed)
+        """PyTorch's kernels for CPUs and for GPUs differ in what an infinity leads to (its fused
+        rms_norm loses the whole row on a GPU, and one value on a CPU): either will do.
+        """
+        found = self._of_special(planted)
+        if any(comparison.message for comparison in found):
+            elsewhere = self._of_special(planted, device="cpu")
+            if not any(comparison.message for comparison in elsewhere):
+                return elsewhere
+        return found
+
+    def _of_special(self, planted: Planted, **where: str) -> list[Comparison]:
+        expected = self.op.expect(planted.inputs, seed=self.seed, **where)
         got = self.op.run(planted.inputs, expected)
         for name, eager in expected.eager.items():
             if not name.startswith("d") or name not in got or got[name].shape != eager.shape:

@@ -22,7 +22,7 @@ from workbench_kernels.truth import output_names
 class Rival:
     """What can be timed: `how` it is loaded (see `workbench.worker.contender`); `call` is the place
     of a peer's function, `arguments` what it takes instead of the op's tensors. `root` is the
-    repository of an op that is another one's.
+    repository of an op that is another one's, `sources` are files of the op in place of its own.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Rival:
     call: str = ""
     arguments: Mapping[str, Any] | None = None
     root: Path | None = None
+    sources: Mapping[str, str] | None = None
 
 
 class Entrant(Holding):

@@ -5,7 +5,8 @@ after.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.bench.contest import Direction, interleave
+from workbench.bench.contest import Direction, Timed, beaten, interleave
 from workbench.bench.entrant import Entrant
 from workbench.bench.measurement import OURS, Point, Result
 from workbench.channel import dtype_name
@@ -52,6 +53,9 @@ _PROBLEMS = (Raised, Ended, Skip, _Wrong)
 class Heat:
     """One size, and who is measured there; `problems` say why others are not. One that fails on the
     way is out, and its result says why; if it is the op itself, `failures` say so too.
+
+    In a `race` forward and backward are timed, and nothing besides; who is beaten stops early, but
+    not the op itself, since all are compared with that.
     """
 
     def __init__(
@@ -65,7 +69,9 @@ class Heat:
         chance: random.Random,
         seed: int,
         turn: Callable[[str, str], None] = lambda contender, doing: None,
+        race: bool = False,
     ) -> None:
+        self._race = race
         self._referee, self._entrants, self._size, self._dtype = referee, entrants, size, dtype
         self._chance, self._seed, self._say = chance, seed, turn
         self._in = dict[str, Entrant]()
@@ -83,12 +89,13 @@ class Heat:
             calls=calls,
             chance=self._chance,
             turn=lambda done, name: self._turn(name, f"round {done + 1} of {rounds}"),
+            beaten=self._beaten,
         )
         for name in timed:
             with self._turn(name, "memory and host"):
                 self._set(name, rounds=timed[name], **self._besides(name))
         clock = dict[Direction, tuple[float, float]]()
-        if OURS in self._in:
+        if OURS in self._in and not self._race:
             with self._turn(OURS, "two clocks"):
                 clock = self._clocks(self._in[OURS])
         return self._point(ceilings, clock)
@@ -111,8 +118,10 @@ class Heat:
 
     @cached_property
     def _directions(self) -> list[Direction]:
-        both: list[Direction] = ["backward", "both"]
-        return ["forward", *(both if self._backward else [])]
+        ways: list[Direction] = ["forward"]
+        if self._backward:
+            ways += ["backward"] if self._race else ["backward", "both"]
+        return ways
 
     @property
     def _backward(self) -> bool:
@@ -133,15 +142,25 @@ class Heat:
     def _set(self, name: str, **found: Any) -> None:
         self._found[name] = self._found[name].model_copy(update=found)
 
+    def _beaten(self, found: Timed) -> Collection[str]:
+        return beaten(found) - {OURS} if self._race else ()
+
     def _prepare(self) -> None:
         """Give everyone the inputs, let them warm up, and see what they compute."""
-        for name, entrant in self._entrants.items():
+        with ThreadPoolExecutor(max(1, len(self._entrants))) as threads:
+            ready = dict[str, Callable[[], object]]()
+            for name, entrant in self._entrants.items():
+                with self._turn(name, "warms up"):
+                    over = times(self._size[0], self._drawn.few)
+                    entrant.put_pool(self._drawn.values, self._drawn.expected[0].upstream, over)
+                    warm = partial(entrant.warm_up, WARM_UP, backward=self._backward)
+                    # Variants of one op only compile; who tunes itself needs the device alone.
+                    ready[name] = threads.submit(warm).result if self._race else warm
+        for name, wait in ready.items():
             with self._turn(name, "warms up"):
-                over = times(self._size[0], self._drawn.few)
-                entrant.put_pool(self._drawn.values, self._drawn.expected[0].upstream, over)
-                entrant.warm_up(WARM_UP, backward=self._backward)
-                self._found[name] = Result(contender=name, error=self._error(entrant))
-                self._in[name] = entrant
+                wait()
+                self._found[name] = Result(contender=name, error=self._error(self._entrants[name]))
+                self._in[name] = self._entrants[name]
 
     def _error(self, entrant: Entrant) -> float:
         """How wrong the last rows of one of the pool are, over eager's error.
@@ -161,8 +180,11 @@ class Heat:
         """What is found once all rounds are over, also whether it still computes the same."""
         entrant = self._in[name]
         before = self._found[name].error or 0.0
+        error = max(before, self._error(entrant))
+        if self._race:
+            return {"error": error}
         return {
-            "error": max(before, self._error(entrant)),
+            "error": error,
             "peak_bytes": entrant.peak_bytes(),
             "host_seconds": entrant.host_seconds(HOST_CALLS, backward=self._backward),
         }

@@ -13,6 +13,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from workbench.bench.progress import Progress, Step, nobody
 from workbench.errors import WorkbenchError
 from workbench.judge import sandbox
 from workbench.judge.place import Place
-from workbench.judge.remote import Ended, Raised
+from workbench.judge.remote import Ended, Raised, Remote
 from workbench.judge.stage import prepare
 from workbench_kernels.spec import OpSpec
 
@@ -48,14 +49,17 @@ PATIENCE_SECONDS, TIMEOUT_SECONDS = 300.0, 3600.0
 @dataclass(frozen=True)
 class Plan:
     """What to measure: sizes (None: the spec's sweep), a dtype (None: bfloat16 where the op has
-    it), and against whom (None: everyone that is known).
+    it), and against whom (None: everyone that is known), `besides` too. In a `race` only times are
+    taken, and who is clearly slower stops early.
     """
 
     sizes: Sequence[tuple[int, int]] | None = None
     dtype: torch.dtype | None = None
     rivals: Sequence[Rival] | None = None
+    besides: Sequence[Rival] = ()
     rounds: int = ROUNDS
     calls: int = CALLS
+    race: bool = False
     seed: int = field(default_factory=lambda: secrets.randbits(31))
 
 
@@ -87,7 +91,8 @@ class _Bench:
     def __init__(self, place: Place, plan: Plan, progress: Progress = nobody) -> None:
         self._place, self._plan, self._spec = place, plan, place.referee.spec
         known = plan.rivals
-        self._rivals = [*RIVALS, *peers(self._spec)] if known is None else known
+        known = [*RIVALS, *peers(self._spec)] if known is None else known
+        self._rivals = [*known, *plan.besides]
         self._progress, self._step = progress, Step("what this GPU does at best")
         self._chance = random.Random(plan.seed)
 
@@ -129,6 +134,7 @@ class _Bench:
             chance=self._chance,
             seed=self._plan.seed,
             turn=self._turn,
+            race=self._plan.race,
         )
 
     def _tell(self, step: Step) -> None:
@@ -142,17 +148,32 @@ class _Bench:
     def _enter(self, processes: ExitStack) -> tuple[dict[str, Entrant], dict[str, str]]:
         """The rivals that can be loaded, and what is wrong with the others."""
         entrants, problems = dict[str, Entrant](), dict[str, str]()
-        for rival in self._rivals:
+        with ThreadPoolExecutor(max(1, len(self._rivals))) as threads:
+            loading = list[tuple[str, Future[Entrant]]]()
+            for rival in self._rivals:
+                try:
+                    remote, path = self._start(rival, processes)
+                except (Raised, Ended) as error:
+                    problems[rival.name] = str(error)
+                else:  # each imports what it is, which takes a while
+                    job = threads.submit(Entrant, remote, rival, self._spec, path)
+                    loading.append((rival.name, job))
+        for name, job in loading:
             try:
-                place = self._place
-                if rival.root is not None:
-                    place = processes.enter_context(_place(rival.root, self._spec.name))
-                started = place.processes(place.host.contend, 1, PATIENCE_SECONDS)
-                (remote,) = processes.enter_context(started)
-                entrants[rival.name] = Entrant(remote, rival, self._spec, place.complete)
+                entrants[name] = job.result()
             except (Raised, Ended) as error:
-                problems[rival.name] = str(error)
+                problems[name] = str(error)
         return entrants, problems
+
+    def _start(self, rival: Rival, processes: ExitStack) -> tuple[Remote, list[str]]:
+        """A process for it, and where that finds the op."""
+        place = self._place
+        if rival.root is not None:
+            place = processes.enter_context(_place(rival.root, self._spec.name))
+        path = place.complete if rival.sources is None else place.variant(rival.name, rival.sources)
+        started = place.processes(place.host.contend, 1, PATIENCE_SECONDS)
+        (remote,) = processes.enter_context(started)
+        return remote, path
 
 
 def _training_dtype(spec: OpSpec) -> torch.dtype:

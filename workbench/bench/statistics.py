@@ -70,9 +70,11 @@ def of_rounds(rounds: Sequence[Sequence[float]]) -> Interval:
 
 
 def ratio(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> Interval:
-    """Our time over theirs, round by round: what slows down both in a round does not count."""
+    """Our time over theirs, round by round: what slows down both in a round does not count. In a
+    race one of them may have left earlier: the rounds count that both took part in.
+    """
     pairs = [
-        (statistics.median(a), statistics.median(b)) for a, b in zip(ours, theirs, strict=True)
+        (statistics.median(a), statistics.median(b)) for a, b in zip(ours, theirs, strict=False)
     ]
     shortest = min(min(pair) for pair in pairs)
     return _widened(interval([a / b for a, b in pairs]), shortest)

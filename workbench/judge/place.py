@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -55,6 +55,10 @@ class Place:
     def complete(self) -> list[str]:
         """Where a process finds the op with its spec."""
         return self._stage.path(self._stage.suite)
+
+    def variant(self, name: str, sources: Mapping[str, str]) -> list[str]:
+        """Where a process finds the op with these files in place of its own."""
+        return self._stage.path(self._stage.add_variant(name, sources))
 
     @contextmanager
     def opened(self, folder: Path, patience: float = PATIENCE_SECONDS) -> Iterator[Op]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from workbench.judge import suite
 from workbench.judge.checks import Behaviour, Clock, Interface, Spec, Values, Work
 from workbench.judge.draws import by_several_draws
 from workbench.judge.op import Op
@@ -17,7 +18,7 @@ from workbench.judge.place import Place
 from workbench.judge.remote import Ended, Raised
 from workbench.judge.sandbox import Sandbox
 from workbench.judge.stage import Stage
-from workbench.judge.suites import Suites, mutation_score, own_tests
+from workbench.judge.suites import Suites, mutation_score, of_run, own_tests
 from workbench.judge.trial import ONE_HAND, Hand, Trial, Trials, conduct, first_wrong
 from workbench.judge.verdict import MUTATION, OWN_TESTS, Check, MutantResult
 from workbench_kernels.bound import Comparison
@@ -85,6 +86,17 @@ class Examination:
         except Ended as error:
             yield _gone(error)
 
+    def of_variant(self, folder: Path) -> Iterator[Check]:
+        """All checks of a candidate of the op in `folder`, and its tests with that."""
+        with ThreadPoolExecutor(1) as beside:
+            tests = beside.submit(suite.run, self._device.host, self._stage, folder, self._deadline)
+            try:
+                with self.opened(folder) as op:
+                    yield from self._examine(op, None, tests.result)
+            except Ended as error:
+                yield _gone(error)
+            yield of_run(tests.result(), tests.result().problem)
+
     def opened(self, folder: Path) -> AbstractContextManager[Op]:
         """The op in `folder`, in processes of its own; not imported yet."""
         return self._device.opened(folder)
@@ -125,7 +137,7 @@ class Examination:
                 self.mutants = suites.mutants
 
     def _examine(
-        self, op: Op, only: Collection[str] | None, settle: Callable[[], None] = _nothing
+        self, op: Op, only: Collection[str] | None, settle: Callable[[], object] = _nothing
     ) -> Iterator[Check]:
         """The import, then what several hands may share, then what looks back over all calls or
         measures time. Nothing goes on without the op's process.

@@ -150,12 +150,17 @@ def own_tests(suites: Suites) -> Check:
             "the tests fail on the same program written in other words, so they look at its text: "
             + suites.neutral.problem
         )
+    return of_run(suites.own, problem)
+
+
+def of_run(result: SuiteResult, problem: str) -> Check:
+    """The check that a run of the tests makes."""
     return Check(
         name=OWN_TESTS,
         status="failed" if problem else "passed",
-        cases=suites.own.passed + suites.own.failed,
+        cases=result.passed + result.failed,
         message=problem,
-        seconds=round(suites.own.seconds, 3),
+        seconds=round(result.seconds, 3),
     )
 
 

@@ -40,7 +40,7 @@ class Clock:
     op: Op
     seed: int
     gpu: bool
-    settle: Callable[[], None]
+    settle: Callable[[], object]
     chance: random.Random = field(default_factory=random.SystemRandom)
 
     def checks(self) -> dict[str, Callable[[], Iterator[Trial]]]:

@@ -21,6 +21,7 @@ from rich.text import Text
 from workbench.errors import WorkbenchError
 from workbench.facts import INDENT, print_facts
 from workbench.runs import Run, StageResult, State
+from workbench.text import printable
 
 if TYPE_CHECKING:
     from workbench.bench.bench import Bench
@@ -58,9 +59,18 @@ class Terminal:
             return
         name = TextColumn(f"{stage:<{INDENT - 1}}", style="bold", markup=False)
         spinner = SpinnerColumn("dots", style="dim")
-        self._live = Progress(name, spinner, TimeElapsedColumn(), console=self.out, transient=True)
-        self._live.add_task(stage, total=None)
+        doing = TextColumn("{task.fields[doing]}", style="dim", markup=False)
+        columns = (name, spinner, TimeElapsedColumn(), doing)
+        self._live = Progress(*columns, console=self.out, transient=True)
+        self._live.add_task(stage, total=None, doing="")
         self._live.start()
+
+    def doing(self, what: str) -> None:
+        """Say what the stage that runs is at: beside its spinner, or a line where there is none."""
+        if self._live is not None:
+            self._live.update(self._live.task_ids[0], doing=printable(what))
+        elif not self.as_json:
+            self.facts("", [what])
 
     def finished(self, stage: str, result: StageResult) -> None:
         """Print the stage's line."""
@@ -137,7 +147,7 @@ class Terminal:
             print_facts(self.out, "review", steps, "bold yellow", separator="   ")
         elif run.state is State.COMMITTED:
             self.facts("next", [f"git merge workbench/{run.id}"], "bold green")
-        elif run.state in (State.REJECTED, State.ABORTED):
+        elif run.state in (State.REJECTED, State.ABORTED, State.UNCHANGED):
             self.facts(run.state, [run.id, *([run.reason] if run.reason else [])])
 
     def runs(self, runs: Sequence[Run]) -> None:

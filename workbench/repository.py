@@ -25,6 +25,7 @@ from workbench.errors import RepositoryError, RunError, UsageError
 from workbench.layout import LIBRARY, evidence_path, op_paths
 
 CACHE = "__pycache__"
+_MADE = ".made"  # beside a worktree that is whole
 # No hook of the user's, no daemon that would outlive the command and keep the run's lock.
 SETTINGS = (
     "core.hooksPath=/dev/null",
@@ -280,6 +281,21 @@ class Repository:
             self._made(run).touch()
         return path
 
+    def ensure_variant(self, run: str, name: str, base: str) -> Path:
+        """A worktree for one of a run's variants, at the base commit and on no branch."""
+        variant = f"{run}-{name}"
+        path = self.worktree(variant)
+        if not (self._made(variant).exists() and (path / ".git").exists()):
+            self.remove_worktree(variant)
+            self._git("worktree", "add", "--quiet", "--force", "--detach", str(path), base)
+            self._made(variant).touch()
+        return path
+
+    def remove_variants(self, run: str) -> None:
+        """Remove the worktrees of a run's variants."""
+        for path in self.worktree(run).parent.glob(f"{run}-*"):
+            self.remove_worktree(path.name.removesuffix(_MADE))
+
     def remove_worktree(self, run: str) -> None:
         """Remove the run's worktree and git's record of it, in whatever state they are."""
         self._made(run).unlink(missing_ok=True)
@@ -293,7 +309,8 @@ class Repository:
                 shutil.rmtree(entry, ignore_errors=True)
 
     def discard(self, run: str) -> None:
-        """Remove the run's worktree and its branch."""
+        """Remove the run's worktrees and its branch."""
+        self.remove_variants(run)
         self.remove_worktree(run)
         if self.branch_head(run) is not None:
             self._clear_lock(run)
@@ -365,7 +382,7 @@ class Repository:
         lock.unlink(missing_ok=True)
 
     def _made(self, run: str) -> Path:
-        return self.worktree(run).with_suffix(".made")
+        return self.worktree(run).with_suffix(_MADE)
 
     def _git(
         self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None

@@ -16,7 +16,7 @@ from workbench.evidence import Evidence
 
 
 class State(StrEnum):
-    """Where a run is. OPEN and FAILED runs can be resumed; the last three are final."""
+    """Where a run is. OPEN and FAILED runs can be resumed; the last four are final."""
 
     OPEN = "open"
     FAILED = "failed"
@@ -25,9 +25,10 @@ class State(StrEnum):
     COMMITTED = "committed"
     REJECTED = "rejected"
     ABORTED = "aborted"
+    UNCHANGED = "unchanged"
 
 
-CLOSED = frozenset({State.COMMITTED, State.REJECTED, State.ABORTED})
+CLOSED = frozenset({State.COMMITTED, State.REJECTED, State.ABORTED, State.UNCHANGED})
 
 
 class _Frozen(BaseModel):
@@ -35,7 +36,9 @@ class _Frozen(BaseModel):
 
 
 class Request(_Frozen):
-    """What was asked for. `reference` is all of it: a resumed run needs no file of the user's."""
+    """What was asked for. `reference` is all of it: a resumed run needs no file of the user's. A
+    run about an op of the library has none; `options` is what its workflow wants to know besides.
+    """
 
     op: str
     origin: str
@@ -44,18 +47,21 @@ class Request(_Frozen):
     force_tier: bool = False
     author: str = "draft"
     workflow: str = "kernel-dev"
+    options: dict[str, Any] = {}
 
 
 class StageResult(_Frozen):
     """What a stage found: the facts of its line, what it could not find out, the data behind both.
 
     `tables` are rows for a reviewer, by title. `evidence` is stored in a table of its own; what is
-    kept here are its ids, in the `Record`.
+    kept here are its ids, in the `Record`. `ends` says why there is nothing to review: the run is
+    over.
     """
 
     ok: bool = True
     summary: list[str]
     problem: str = ""
+    ends: str = ""
     unknown: list[str] = []
     tables: dict[str, list[dict[str, Any]]] = {}
     data: dict[str, Any] = {}

@@ -40,11 +40,14 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 @dataclass(frozen=True)
 class Context:
-    """What a stage may know: its run with all records, the worktree's root, the run's folder."""
+    """What a stage may know: its run with all records, the worktree's root, the run's folder. It
+    may `tell` what it does at the moment.
+    """
 
     run: Run
     root: Path
     folder: Path
+    tell: Callable[[str], None] = lambda doing: None
 
     def result(self, stage: str) -> StageResult:
         """The standing result of an earlier stage.
@@ -69,6 +72,9 @@ class Progress(Protocol):
 
     def started(self, stage: str) -> None:
         """The stage begins."""
+
+    def doing(self, what: str) -> None:
+        """The stage that runs is at this now."""
 
     def finished(self, stage: str, result: StageResult) -> None:
         """The stage ended and its record is stored."""
@@ -107,7 +113,7 @@ class Engine:
             WorkbenchError: a stage can't go on; the run is kept, with the reason.
         """
         with self._held(run_id) as run:
-            if run.state is State.COMMITTED:
+            if run.state in (State.COMMITTED, State.UNCHANGED):
                 return run
             if run.state in CLOSED:
                 raise self._refusal(run)
@@ -189,7 +195,7 @@ class Engine:
         while (stage := self._next(run, workflow)) is not None:
             step = self._wait_for_review if stage.kind == "review" else self._step
             run = step(run, workflow, stage)
-            if run.state is State.FAILED:
+            if run.state is State.FAILED or run.state in CLOSED:
                 break
         return run
 
@@ -237,7 +243,8 @@ class Engine:
         root = self.repository.worktree(run.id)
         before = self._content(run).hash
         try:
-            result = self._stages[stage.name](Context(run, root, self.store.folder_of(run.id)))
+            context = Context(run, root, self.store.folder_of(run.id), self._progress.doing)
+            result = self._stages[stage.name](context)
         except StorageError:
             raise
         except WorkbenchError as error:
@@ -252,6 +259,8 @@ class Engine:
 
     def _save(self, run: Run, workflow: Workflow, stage: Stage, record: Record) -> Run:
         """Store what the stage led to: on, back to the agent for a repair, or the run's failure."""
+        if record.result.ok and record.result.ends:
+            return self._close(run, State.UNCHANGED, record.result.ends, record)
         if record.result.ok:
             return self.store.save(_at(run, State.OPEN), record)
         agent = workflow.agent()
@@ -304,7 +313,7 @@ class Engine:
         Raises:
             EvidenceError: one is gone, or they may not.
         """
-        anew = f"workbench abort {run.id}, then workbench new {run.op}"
+        anew = f"workbench abort {run.id}, then {_beginning(run)}"
         kept = {evidence.id: evidence for evidence in self.store.evidence(run=run.id)}
         if lost := [id_[:12] for id_ in ids if id_ not in kept]:
             raise EvidenceError(f"run {run.id} has lost its evidence {', '.join(lost)}", anew)
@@ -319,6 +328,7 @@ class Engine:
             raise RunError(f"run {run.id} has no approval", f"workbench approve {run.id}")
         started = now()
         self.repository.move_branch(run.id, run.approval.commit, run.base)
+        self.repository.remove_variants(run.id)
         self.repository.remove_worktree(run.id)
         facts = [
             f"{run.approval.commit[:10]} on branch {branch(run.id)}",
@@ -336,18 +346,19 @@ class Engine:
         self._progress.finished("commit", result)
         return run
 
-    def _close(self, run: Run, state: State, reason: str) -> Run:
-        run = self.store.save(_at(run, state, reason=reason))
+    def _close(self, run: Run, state: State, reason: str, record: Record | None = None) -> Run:
+        run = self.store.save(_at(run, state, reason=reason), record)
         self.repository.discard(run.id)
         return run
 
     def _refusal(self, run: Run) -> RunError:
         """Why the run can't do what was asked; also finishes a clean-up that was cut short."""
-        if run.state in (State.REJECTED, State.ABORTED):
+        if run.state in (State.REJECTED, State.ABORTED, State.UNCHANGED):
             self.repository.discard(run.id)
             why = f": {run.reason}" if run.reason else ""
+            was = "left the op" if run.state is State.UNCHANGED else "was"
             return RunError(
-                f"run {run.id} was {run.state}{why}", f"workbench new {run.op} starts a new one"
+                f"run {run.id} {was} {run.state}{why}", f"{_beginning(run)} starts a new one"
             )
         if run.approval is not None and run.state is State.COMMITTED:
             at = f"{run.approval.commit[:10]} on branch {branch(run.id)}"
@@ -384,6 +395,11 @@ def _at(run: Run, state: State, *, reason: str = "", approval: Approval | None =
     return run.model_copy(
         update={"state": state, "reason": reason, "approval": approval or run.approval}
     )
+
+
+def _beginning(run: Run) -> str:
+    """The command that such a run begins with."""
+    return f"workbench {'new' if run.request.reference else 'tune'} {run.op}"
 
 
 def _failure(problem: str) -> StageResult:

@@ -60,18 +60,25 @@ def review(run: Run, repository: Repository) -> Review:
 
 def commit_message(run: Run, approver: str, evidence: Sequence[Evidence]) -> str:
     """Subject, what the evidence says, and the trailers that name the run and the approver."""
-    analysis, author = run.latest("analyze"), run.request.author
-    tier = analysis.result.data.get("tier", run.request.tier) if analysis else run.request.tier
-    written = "drafted offline" if author == "draft" else f"written by {author}"
-    kernel = f"tier-{tier} kernel" if tier else "kernel"
     seen = [
         textwrap.fill(f"{record.kind}: {' · '.join(record.summary)}", 72, break_long_words=False)
         for record in evidence
     ]
     paragraphs = [
-        f"Add {run.op}: {kernel}, {written}",
-        textwrap.fill(f"Reference: {run.request.origin}", 72, break_long_words=False),
+        *_what(run),
         "\n".join(seen),
         f"Workbench-Run: {run.id}\nApproved-by: {approver}",
     ]
     return "\n\n".join(filter(None, paragraphs)) + "\n"
+
+
+def _what(run: Run) -> list[str]:
+    """The subject, and where what was done came from."""
+    if not run.request.reference:
+        return [f"Tune {run.op}", f"From: {run.base}"]
+    analysis, author = run.latest("analyze"), run.request.author
+    tier = analysis.result.data.get("tier", run.request.tier) if analysis else run.request.tier
+    written = "drafted offline" if author == "draft" else f"written by {author}"
+    kernel = f"tier-{tier} kernel" if tier else "kernel"
+    origin = textwrap.fill(f"Reference: {run.request.origin}", 72, break_long_words=False)
+    return [f"Add {run.op}: {kernel}, {written}", origin]

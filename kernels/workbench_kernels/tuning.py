@@ -13,19 +13,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-# What may be tried of each parameter that means the same for every op.
+# What may be tried of each parameter that means the same for every op, what is usually good first.
 CHOICES: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
         # Elements a program holds; a row that is reduced is held whole.
-        "elements": (256, 512, 1024, 2048, 4096, 8192, 16384, 32768),
+        "elements": (1024, 2048, 4096, 512, 8192, 256, 16384, 32768),
         # Elements a thread holds: they decide the warps, elements / (32 · per_thread).
-        "per_thread": (4, 8, 16, 32, 64),
+        "per_thread": (16, 8, 32, 4, 64),
         # Steps ahead a loop loads.
-        "stages": (1, 2, 3, 4),
+        "stages": (3, 2, 1, 4),
         # Warps per multiprocessor that programs which loop are started for.
-        "resident": (4, 8, 16, 32, 64),
+        "resident": (16, 32, 8, 64, 4),
         # Most columns a program has, where nothing is reduced along a row.
-        "columns": (128, 256, 512, 1024, 2048, 4096),
+        "columns": (1024, 512, 2048, 256, 4096, 128),
     }
 )
 

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.repository import content
+from workbench.repository import Repository, content
 from workbench.runs import Request, StageResult
 from workbench.runs.engine import Context, StageFunction
+from workbench.tune import stages as tuning
 
 if TYPE_CHECKING:
     from workbench.profile import Profile
@@ -134,10 +135,14 @@ def verify(context: Context) -> StageResult:
     from workbench import judge
     from workbench.evidence.make import of_verdict
     from workbench.verification.result import joined
-    from workbench.verification.rules import spec_of_run
+    from workbench.verification.rules import spec_of_base, spec_of_run
 
     run, root = context.run, context.root
-    verdict = joined(judge.verify(root, run.op), [spec_of_run(run, root, run.op)])
+    if run.request.reference:
+        stands = spec_of_run(run, root, run.op)
+    else:
+        stands = spec_of_base(Repository.discover(context.folder), run.base, root, run.op)
+    verdict = joined(judge.verify(root, run.op), [stands])
     failures = [f"{check.name}: {check.message}" for check in verdict.failures]
     unknown = [f"{check.name}: {check.message}" for check in verdict.skipped]
     if verdict.interpreted:
@@ -217,4 +222,7 @@ STAGES: dict[str, StageFunction] = {
     "generate": generate,
     "verify": verify,
     "bench": bench,
+    "profile": tuning.profile,
+    "tune": tuning.tune,
+    "compare": tuning.compare,
 }

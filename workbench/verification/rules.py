@@ -8,7 +8,7 @@ from pathlib import Path
 from workbench.errors import EvidenceError, UnknownOpError
 from workbench.judge.verdict import Check
 from workbench.layout import evidence_path, op_paths
-from workbench.repository import Entry, content
+from workbench.repository import Entry, Repository, content
 from workbench.runs import Run
 from workbench.text import printable
 from workbench.verification import specs
@@ -51,6 +51,13 @@ def spec_stands(old: Mapping[str, bytes], root: Path, op: str) -> Check:
     stands = specs.same(old[op], _spec(root, op))
     message = "what it is judged by, its spec.py, was changed: a person must confirm it"
     return _check("spec", "" if stands else message)
+
+
+def spec_of_base(repository: Repository, base: str, root: Path, op: str) -> Check:
+    """The op's spec is what it is in a commit."""
+    entry = repository.tree(base).get(f"{op_paths(op)[0]}/spec.py")
+    old = {op: repository.blobs([entry.object])[0]} if entry is not None else {}
+    return spec_stands(old, root, op)
 
 
 def spec_of_catalogue(root: Path, op: str) -> Check:

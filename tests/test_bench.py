@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +28,7 @@ from runs_fixtures import git, without_gpu
 from workbench.bench import bench as benching
 from workbench.bench import measure as measuring
 from workbench.bench import statistics as ours
-from workbench.bench import table
+from workbench.bench import table, tasks
 from workbench.bench.bench import plan
 from workbench.bench.contest import Direction, interleave
 from workbench.bench.entrant import Entrant, Rival
@@ -36,7 +37,9 @@ from workbench.bench.measurement import OURS, Measurement, Point, Result
 from workbench.bench.peers import peers
 from workbench.bench.progress import Step
 from workbench.channel import Channel
-from workbench.errors import UsageError
+from workbench.errors import EvidenceError, UsageError
+from workbench.jobs.gpus import Gpu
+from workbench.jobs.local import Local
 from workbench.judge import sandbox
 from workbench.judge.clocks import Seconds
 from workbench.judge.place import Place
@@ -375,15 +378,46 @@ def test_a_record_is_of_the_files_as_they_were_measured(
     before = content(root, "relu2").digests
 
     def measure(root: Path, op: str, *_: object) -> Measurement:
-        (root / "kernels/workbench_kernels/relu2/kernel.py").write_text("edited")
         return Measurement(op=op, device="a GPU", seed=1, ceilings={}, points=())
 
-    monkeypatch.setattr(benching, "measure", measure)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(tasks, "measure", measure)
+    monkeypatch.setattr(tasks, "_device", lambda: "a GPU")
     repository = Repository.discover(root)
-    store = Store(repository.state)
-    made = benching.Work(repository, store, measuring.Plan()).do("relu2", lambda step: None)
-    assert made.evidence.files == before != content(root, "relu2").digests
+    work = benching.Work(repository, Store(repository.state), measuring.Plan())
+    here = Local([Gpu("GPU-1", "GPU-1", "a GPU")])
+    jobs = work.jobs(["relu2"], here)
+    (root / "kernels/workbench_kernels/relu2/kernel.py").write_text("edited")
+    (done,) = here.run(jobs, lambda job, step: None)
+    assert work.kept(done).evidence.files == before != content(root, "relu2").digests
+    assert work.store.evidence(op="relu2")[0].data["device"] == "a GPU"
+
+    (other,) = work.jobs(["relu2"], here)  # the edited one: what was measured is not of it
+    with pytest.raises(EvidenceError, match=r"kernel.py was changed"):
+        work.kept(replace(done, job=other))
+    with pytest.raises(EvidenceError, match="was changed: its content's hash is"):
+        work.kept(replace(done, result=(done.result[0] + " ", done.result[1])))
+
+
+def test_each_model_of_gpu_has_a_job(tmp_path: Path) -> None:
+    root = write_fixture(tmp_path, "relu2")
+    git(root, "init", "--quiet")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "-m", "The library")
+    repository = Repository.discover(root)
+
+    def labels(work: benching.Work, *models: str) -> list[str]:
+        here = Local([Gpu(f"GPU-{n}", f"GPU-{n}", model) for n, model in enumerate(models)])
+        return [f"{job.label}: {job.gpu} {job.model}" for job in work.jobs(["relu2"], here)]
+
+    work = benching.Work(repository, Store(repository.state), measuring.Plan())
+    assert labels(work) == ["relu2: False "]
+    assert labels(work, "A", "A") == ["relu2: True "]
+    assert labels(work, "A", "B", "A") == ["relu2 on A: True A", "relu2 on B: True B"]
+    watch = benching.Watch(repository, work.store, work.plan)
+    (job,) = watch.jobs(["relu2"], Local([Gpu("GPU-1", "GPU-1", "A")]))
+    assert job.function is tasks.watched
+    with pytest.raises(UsageError, match="--check needs a GPU"):
+        labels(watch)
 
 
 def test_without_a_gpu_it_is_compiled_and_kept(tmp_path: Path) -> None:

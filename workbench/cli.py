@@ -185,22 +185,33 @@ def bench(
     check: Annotated[
         bool, typer.Option("--check", help="Against the library's committed evidence.")
     ] = False,
+    on: Annotated[
+        str, typer.Option(metavar="PLACE", help="local, ray, or ray://HOST:PORT: whose GPUs.")
+    ] = "local",
     as_json: Json = False,
 ) -> None:
-    """Measure ops on this GPU beside eager, torch.compile and peers; without one, compile them."""
+    """Measure ops on GPUs beside eager, torch.compile and peers; where none is, compile them."""
+    from workbench import jobs
     from workbench.bench import bench as benching
 
     with Terminal(as_json) as terminal:
         plan = benching.plan(dtype, size or (), rounds)
-        engine, found = _engine(terminal), []
+        engine, found, failed = _engine(terminal), [], []
         with benching.work(engine.repository, engine.store, plan, compare, check) as work:
-            for op in work.ops(ops or ()):
-                with terminal.watch(op) as watch:
-                    found.append(work.do(op, watch))
-                terminal.benched(found[-1])
-        terminal.bench(found)
-    if not all(one.passed for one in found):
-        raise typer.Exit(VerificationFailed.exit_code)
+            named = work.ops(ops or ())
+            with jobs.executor(on) as executor, terminal.watches() as watches:
+                for done in executor.run(work.jobs(named, executor), watches):
+                    watches.ended(done.job)
+                    if done.problem is not None:
+                        failed.append(done)
+                        terminal.failed(done)
+                    else:
+                        found.append(work.kept(done))
+                        terminal.benched(found[-1])
+        terminal.bench(found, failed)
+    if failed or not all(one.passed for one in found):
+        problem = next((one.problem for one in failed), None)
+        raise typer.Exit((problem or VerificationFailed).exit_code)
 
 
 @app.command()

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from workbench.bench.bench import Bench
     from workbench.bench.show import Shown
     from workbench.evidence.check import Checked
-    from workbench.live import Watch
+    from workbench.jobs import Done
     from workbench.profile import Profile
     from workbench.runs.review import Review
     from workbench.tiers import Tier
     from workbench.verification.result import OpResult, Verification
     from workbench.verification.targets import Target
+    from workbench.watches import Watches
 
 COLOURS = {State.REVIEW: "yellow", State.COMMITTED: "green", State.FAILED: "red"}
 
@@ -278,11 +279,20 @@ class Terminal:
 
     # What `bench` finds
 
-    def watch(self, op: str) -> Watch:
-        """Who shows what a measurement is at: a live table, or a line for each size."""
-        from workbench.live import Watch
+    def watches(self) -> Watches:
+        """Who shows what jobs are at: a live table, or a line for each size."""
+        from workbench.watches import Watches
 
-        return Watch(op, None if self.as_json else self.out)
+        return Watches(None if self.as_json else self.out)
+
+    def failed(self, done: Done) -> None:
+        """A job that gave nothing, why, and what to do."""
+        if self.as_json or done.problem is None:
+            return
+        first, *more = str(done.problem).splitlines()
+        self.facts("failed", [done.job.label, first], "bold red")
+        for line in (*more, *done.problem.hint.splitlines()):
+            self.facts("", [line])
 
     def benched(self, bench: Bench) -> None:
         """What is known of an op's speed, the sizes that are lost first."""
@@ -305,11 +315,16 @@ class Terminal:
             if found.floors:
                 self.table("must move", [table.floor_row(floor) for floor in found.floors])
 
-    def bench(self, found: Sequence[Bench]) -> None:
+    def bench(self, found: Sequence[Bench], failed: Sequence[Done]) -> None:
         """All that was found, for a program."""
         if self.as_json:
             records = [{"op": one.op, "evidence": one.evidence.record} for one in found]
-            self.answer({"ops": records})
+            problems = [
+                {"op": one.job.op, "error": str(one.problem), "hint": one.problem.hint}
+                for one in failed
+                if one.problem is not None
+            ]
+            self.answer({"ops": records, "failed": problems})
 
     # Reports
 

@@ -5,7 +5,6 @@ and below it how many there are and whose turn it is; elsewhere a line for each 
 from __future__ import annotations
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
@@ -18,8 +17,6 @@ from workbench.bench.table import times
 from workbench.facts import INDENT, print_facts
 from workbench.text import printable
 
-# Often enough to see that it lives; a terminal that is drawn takes time from the host.
-_DRAWS_PER_SECOND = 4
 _BAR = 24
 
 
@@ -31,33 +28,19 @@ class Watch:
         self._points: list[Point] = []
         self._step = Step(op)
         self._spinner = Spinner("dots", style="dim")
-        self._live: Live | None = None
-
-    def __enter__(self) -> Watch:
-        if self._console is not None and self._console.is_terminal:
-            self._live = Live(
-                get_renderable=self.table,
-                console=self._console,
-                transient=True,  # what it says is said again, in full, when it ends
-                refresh_per_second=_DRAWS_PER_SECOND,
-            )
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
 
     def __call__(self, step: Step) -> None:
         """It is at this step now."""
-        self._step = step
-        if step.point is None:
+        known, self._step = self._step, step
+        if step.point is not None:
+            self._points.append(step.point)
+        if self._console is None or self._console.is_terminal:
             return
-        self._points.append(step.point)
-        if self._console is not None and self._live is None:
+        if step.point is not None:
             facts = [f"{step.done} of {step.sizes} sizes", *_facts(step.point)]
             print_facts(self._console, "measuring", [self._op, *facts])
+        elif step.notice and step != known:
+            print_facts(self._console, "", [self._op, step.what])
 
     def table(self) -> RenderableType:
         """The sizes that are done, and what is done now."""
@@ -70,9 +53,10 @@ class Watch:
         room = max(1, (self._console.height if self._console is not None else 25) - 4)
         for point in self._points[-room:]:
             grid.add_row(f"{point.rows} x {point.cols}", *_cells(point, peers))
-        return Group(*([grid] if self._points else []), self._now())
+        return Group(*([grid] if self._points else []), self.now())
 
-    def _now(self) -> RenderableType:
+    def now(self) -> RenderableType:
+        """What is done now."""
         step = self._step
         now = Table.grid(padding=(0, 1))
         what = [step.what, *([printable(step.contender)] if step.contender else []), step.doing]

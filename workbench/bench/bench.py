@@ -1,7 +1,8 @@
-"""`workbench bench`: what is known of an op's speed on this machine, kept as evidence.
+"""`workbench bench`: what is known of an op's speed, kept as evidence.
 
 On a GPU it is measured: beside its peers, against an older revision of itself, or against its
-committed evidence. Without one it is compiled for named targets, and nothing is timed.
+committed evidence. Without one it is compiled for named targets, and nothing is timed. Either is a
+job, done here or elsewhere; on several models of GPU an op is measured once on each.
 """
 
 from __future__ import annotations
@@ -10,22 +11,20 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import ClassVar
 
 import torch
 
-from workbench.bench import compare, regression
-from workbench.bench.entrant import Rival
-from workbench.bench.measure import EAGER, ROUNDS, Plan, measure
+from workbench.bench import compare, export, tasks
+from workbench.bench.measure import ROUNDS, Plan
 from workbench.bench.measurement import Measurement
-from workbench.bench.progress import Progress, Step
-from workbench.bench.static import StaticReport, static_report
+from workbench.bench.static import StaticReport
 from workbench.errors import UsageError
 from workbench.evidence import Evidence
-from workbench.evidence.document import Document
-from workbench.evidence.make import of_measurement, of_report
-from workbench.judge import sandbox
-from workbench.repository import Repository, content
+from workbench.jobs import Done, Executor, Job
+from workbench.jobs.snapshot import check, snapshot
+from workbench.layout import evidence_path
+from workbench.repository import Repository
 from workbench.runs.store import Store
 
 
@@ -50,6 +49,8 @@ class Work:
     repository: Repository
     store: Store
     plan: Plan
+    # What only a GPU can do, as the command line says it.
+    option: ClassVar[str] = ""
 
     def ops(self, asked: Sequence[str]) -> list[str]:
         """The ops to do.
@@ -63,33 +64,51 @@ class Work:
         for op in asked:
             if op not in there:
                 raise UsageError(f"the library has no op {op!r}", "workbench ops lists them")
-        return list(asked)
+        return list(dict.fromkeys(asked))
 
-    def do(self, op: str, progress: Progress) -> Bench:
-        """Measure or compile one, and keep what was found.
+    def jobs(self, ops: Sequence[str], executor: Executor) -> list[Job]:
+        """One for each op and each model of GPU there is; without a GPU, one for each op.
 
         Raises:
-            UsageError: it can't be done here.
-            EvidenceError: what it is held against is missing.
-            WorkbenchError: a process ended where it should not.
-            StorageError: the evidence can't be kept.
+            UsageError: it takes a GPU, and there is none.
         """
-        root = self.repository.root
-        files = _digests(root, op)
-        if torch.cuda.is_available():
-            return self._kept(measure(root, op, self.plan, progress), root, files)
-        progress(Step("compiling"))
-        report = static_report(root, op)
-        evidence = of_report(report, root, files, report.summary())
-        self.store.add_evidence([evidence])
-        return Bench(op, report, evidence)
+        models = executor.models
+        if self.option and not models:
+            raise UsageError(
+                f"{self.option} needs a GPU, and {executor.name} has none",
+                "where there is one: --on ray://HOST:PORT; workbench bench OP compiles it",
+            )
+        if not models:
+            files = {op: snapshot(self.repository.root, op) for op in ops}
+            return [Job(op, op, files[op], tasks.compiled, (op,), gpu=False) for op in ops]
+        jobs = [self._job(op) for op in ops]
+        if len(models) == 1:
+            return jobs
+        return [
+            replace(job, label=f"{job.op} on {model}", model=model)
+            for job in jobs
+            for model in models
+        ]
 
-    def _kept(
-        self, found: Measurement, root: Path, files: Mapping[str, str], commit: str = ""
-    ) -> Bench:
-        evidence = of_measurement(found, root, files, str(sandbox.find()), commit)
+    def kept(self, done: Done) -> Bench:
+        """What a job found, once its record is seen to be of the files that were sent, and stored.
+
+        Raises:
+            EvidenceError: it is of others.
+            StorageError: it can't be kept.
+        """
+        job, evidence = done.job, Evidence.read(*done.result)
+        check(evidence, job.op, self._sent(job), "measurement" if job.gpu else "compilation")
         self.store.add_evidence([evidence])
-        return Bench(found.op, found, evidence)
+        return Bench(job.op, export.found(evidence), evidence)
+
+    def _job(self, op: str) -> Job:
+        files = snapshot(self.repository.root, op)
+        return Job(op, op, files, tasks.measured, (op, self.plan))
+
+    def _sent(self, job: Job) -> Mapping[str, bytes]:
+        """The files that the record is of."""
+        return job.files
 
 
 @dataclass(frozen=True)
@@ -97,6 +116,7 @@ class Comparison(Work):
     """Ops at two revisions in turn, beside eager; the record is of the new one."""
 
     revisions: compare.Revisions
+    option = "--compare"
 
     def ops(self, asked: Sequence[str]) -> list[str]:
         """As named: what the checkout holds does not matter."""
@@ -104,39 +124,39 @@ class Comparison(Work):
             raise UsageError("no op was named", "workbench bench OP --compare OLD..NEW")
         for op in asked:
             self.revisions.rivals(op)
-        return list(asked)
+        return list(dict.fromkeys(asked))
 
-    def do(self, op: str, progress: Progress) -> Bench:
-        """Measure one at both."""
-        rivals = [*self.revisions.rivals(op), Rival(EAGER, "reference")]
-        root = self.revisions.new_root
-        files = _digests(root, op)
-        found = measure(root, op, replace(self.plan, rivals=rivals), progress)
-        return self._kept(found, root, files, self.revisions.new)
+    def _job(self, op: str) -> Job:
+        both = {tasks.OLD: self.revisions.old_root, tasks.NEW: self.revisions.new_root}
+        files = {
+            f"{side}/{path}": data
+            for side, root in both.items()
+            for path, data in snapshot(root, op).items()
+        }
+        commits = (self.revisions.old, self.revisions.new)
+        return Job(op, op, files, tasks.compared, (op, self.plan, *commits))
+
+    def _sent(self, job: Job) -> Mapping[str, bytes]:
+        new = f"{tasks.NEW}/"
+        return {p.removeprefix(new): data for p, data in job.files.items() if p.startswith(new)}
 
 
 @dataclass(frozen=True)
 class Watch(Work):
     """Ops of the library are measured again, and held against their committed evidence."""
 
+    option = "--check"
+
     def ops(self, asked: Sequence[str]) -> list[str]:
         """Those named, or all."""
         return super().ops(asked or self.repository.ops())
 
-    def do(self, op: str, progress: Progress) -> Bench:
-        """Measure one; what is slower now is a failure."""
-        root = self.repository.root
-        files = _digests(root, op)
-        committed = Document.load(root, op).evidence
-        before = regression.recorded(committed, op, torch.cuda.get_device_name())
-        now = measure(root, op, regression.plan(before, self.plan), progress)
-        worse = (*now.failures, *regression.regressions(before, now))
-        return self._kept(now.model_copy(update={"failures": worse}), root, files)
-
-
-def _digests(root: Path, op: str) -> Mapping[str, str]:
-    """What is measured: asked before, since files may be edited while it is."""
-    return content(root, op).digests
+    def _job(self, op: str) -> Job:
+        root, path = self.repository.root, evidence_path(op)
+        # Which of its records counts is known where the job lands, by the GPU that is there.
+        committed = {path: (root / path).read_bytes()} if (root / path).is_file() else {}
+        files = snapshot(root, op) | committed
+        return Job(op, op, files, tasks.watched, (op, self.plan))
 
 
 @contextmanager
@@ -146,14 +166,11 @@ def work(
     """What a command asks for: a comparison of `revisions`, a `watch`, or neither.
 
     Raises:
-        UsageError: both at once, no such revisions, or they need a GPU that is not there.
+        UsageError: both at once, or no such revisions.
         RepositoryError, StorageError: the revisions can't be read, or written out.
     """
     if revisions is not None and watch:
         raise UsageError("--compare and --check are two things", "ask for one of them")
-    if (revisions is not None or watch) and not torch.cuda.is_available():
-        what = "--check" if watch else "--compare"
-        raise UsageError(f"{what} needs a GPU, and there is none", "workbench bench OP compiles it")
     if revisions is not None:
         with compare.revisions(repository, revisions) as found:
             yield Comparison(repository, store, plan, found)

@@ -11,7 +11,8 @@ from workbench.bench.measurement import Point
 @dataclass(frozen=True)
 class Step:
     """`what` is done now, a size or a word; `done` of `sizes` are measured; `contender` is at it,
-    `doing` what. `point` is a size that was just measured.
+    `doing` what. `point` is a size that was just measured. `notice`: a person should know, also
+    where nothing is drawn.
     """
 
     what: str
@@ -20,6 +21,7 @@ class Step:
     contender: str = ""
     doing: str = ""
     point: Point | None = None
+    notice: bool = False
 
 
 Progress = Callable[[Step], None]

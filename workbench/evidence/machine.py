@@ -34,7 +34,7 @@ def this_workbench() -> dict[str, str]:
     if not (root / ".git").exists():  # installed: a repository further up is someone else's
         return known
     asked = ("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
-    commit = _output("git", "--no-optional-locks", "-C", str(root), *asked)
+    commit = output("git", "--no-optional-locks", "-C", str(root), *asked)
     return known | {"commit": commit} if commit else known
 
 
@@ -61,12 +61,12 @@ def _cpu() -> str:
 @cache
 def _gpus() -> tuple[tuple[str, ...], str]:
     """The names of the GPUs, and the driver's version."""
-    listed = _output("nvidia-smi", "--query-gpu=driver_version,name", "--format=csv,noheader")
+    listed = output("nvidia-smi", "--query-gpu=driver_version,name", "--format=csv,noheader")
     rows = [line.partition(", ") for line in listed.splitlines() if ", " in line]
     return tuple(name for _, _, name in rows), rows[0][0] if rows else ""
 
 
-def _output(*command: str) -> str:
+def output(*command: str) -> str:
     """What a command prints; nothing where it is missing, fails or hangs."""
     try:
         process = subprocess.run(

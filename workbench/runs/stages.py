@@ -194,12 +194,15 @@ def bench(context: Context) -> StageResult:
 def _measured(context: Context) -> StageResult:
     from workbench.bench import table
     from workbench.bench.measure import Plan, measure
+    from workbench.bench.progress import nobody
     from workbench.evidence.make import of_measurement
+    from workbench.jobs import lock
     from workbench.judge import sandbox
 
     op, root = context.run.op, context.root
     files = content(root, op).digests
-    found = measure(root, op, Plan())
+    with lock.own_gpu(nobody):
+        found = measure(root, op, Plan())
     return StageResult(
         ok=not found.failures,
         summary=found.summary(),

@@ -111,7 +111,7 @@ def restrict(
     _limit_resources(file_bytes, files, data_bytes)
     _drop_capabilities()
     layers = ["limits", "no capabilities"]
-    _die_with_parent(signal.SIGKILL)
+    die_with_parent(signal.SIGKILL)
     _prctl(_DUMPABLE, 0)
     _prctl(_NO_NEW_PRIVILEGES, 1)
     if landlock:
@@ -135,7 +135,7 @@ def confine(*, fork: bool = False) -> None:
         OSError, RuntimeError: as `restrict`.
     """
     plan = json.loads(os.environ[PLAN])["restrict"]
-    _die_with_parent(signal.SIGKILL)
+    die_with_parent(signal.SIGKILL)
     if plan["landlock"]:
         _landlock(plan["read"], plan["write"], own=True)
     _install(_only_itself())
@@ -183,7 +183,8 @@ def _drop_capabilities() -> None:
     _check(_libc.capset(header, bytes(24)), "capset")
 
 
-def _die_with_parent(number: int) -> None:
+def die_with_parent(number: int) -> None:
+    """Get this signal when the thread that started this process is gone."""
     _prctl(_PDEATHSIG, number)
 
 
@@ -327,7 +328,7 @@ def main() -> None:
     """Fork; the child is limited and runs the module, the parent ends all when it must."""
     plan = json.loads(os.environ[PLAN])
     signal.signal(signal.SIGTERM, _end_all)
-    _die_with_parent(signal.SIGTERM)
+    die_with_parent(signal.SIGTERM)
     if plan["parent"] not in (0, os.getppid()):
         _end_all()
     _prctl(_SUBREAPER, 1)

@@ -398,6 +398,35 @@ def test_a_record_is_of_the_files_as_they_were_measured(
         work.kept(replace(done, result=(done.result[0] + " ", done.result[1])))
 
 
+def test_two_revisions_travel_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record is of the new one, by its commit."""
+    root, kernel = write_fixture(tmp_path, "relu2"), "kernels/workbench_kernels/relu2/kernel.py"
+    git(root, "init", "--quiet")
+    for line in ("old", "new"):
+        with (root / kernel).open("a") as file:
+            file.write(f"# {line}\n")
+        git(root, "add", "--all")
+        git(root, "commit", "--quiet", "-m", line)
+    seen = list[str]()
+
+    def measure(root: Path, op: str, plan: measuring.Plan, *_: object) -> Measurement:
+        ours, before, eager = plan.rivals or ()
+        assert (ours.root, eager.name) == (None, "eager") and before.root is not None
+        seen.extend((folder / kernel).read_text().split()[-1] for folder in (before.root, root))
+        return Measurement(op=op, device="a GPU", seed=1, ceilings={}, points=())
+
+    monkeypatch.setattr(tasks, "measure", measure)
+    monkeypatch.setattr(tasks, "_device", lambda: "a GPU")
+    repository, here = Repository.discover(root), Local([Gpu("GPU-1", "GPU-1", "a GPU")])
+    store = Store(repository.state)
+    with benching.work(repository, store, measuring.Plan(), "HEAD~1..HEAD", False) as work:
+        (done,) = here.run(work.jobs(work.ops(["relu2"]), here), lambda job, step: None)
+        evidence = work.kept(done).evidence
+    assert seen == ["old", "new"]
+    assert evidence.commit == git(root, "rev-parse", "HEAD")
+    assert evidence.files == content(root, "relu2").digests
+
+
 def test_each_model_of_gpu_has_a_job(tmp_path: Path) -> None:
     root = write_fixture(tmp_path, "relu2")
     git(root, "init", "--quiet")

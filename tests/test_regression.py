@@ -9,16 +9,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from court import write_fixture
 from measured import record
 from runs_fixtures import git, without_gpu
 
-from workbench.bench import regression
+from workbench.bench import bench, regression, tasks
 from workbench.bench.compare import revisions
 from workbench.bench.contest import Direction
 from workbench.bench.measure import Plan
 from workbench.bench.measurement import OURS, Measurement, Point, Result
 from workbench.errors import EvidenceError, UsageError
-from workbench.repository import Repository
+from workbench.evidence.document import Document
+from workbench.jobs.gpus import Gpu
+from workbench.jobs.local import Local
+from workbench.layout import evidence_path
+from workbench.repository import Repository, content
+from workbench.runs.store import Store
 
 DEVICE = "GPU A"
 WAYS: tuple[Direction, ...] = ("forward", "both")
@@ -95,6 +101,39 @@ def test_the_same_sizes_are_measured_again() -> None:
     asked = regression.plan(measurement(point({OURS: 1e-5})), Plan(rounds=3))
     assert (asked.sizes, asked.dtype, asked.rounds) == ([(1024, 64)], torch.bfloat16, 3)
     assert [rival.name for rival in asked.rivals or ()] == [OURS, regression.ITSELF]
+
+
+def test_the_gpu_a_job_lands_on_decides_which_record_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Committed evidence travels with the job; where none is of that model, it says so."""
+    root = write_fixture(tmp_path, "relu2")
+    git(root, "init", "--quiet")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "-m", "The library")
+    files = content(root, "relu2").digests
+    devices = {name: measurement(point({OURS: 2e-4}), device=name) for name in ("GPU A", "GPU B")}
+    committed = [record(found, op="relu2", files=files) for found in devices.values()]
+    (root / evidence_path("relu2")).write_text(Document("relu2", files, committed).dump())
+
+    slower = point({OURS: 3e-4, regression.ITSELF: 3e-4})
+    repository = Repository.discover(root)
+    watch = bench.Watch(repository, Store(repository.state), Plan())
+    models = Local([Gpu(f"GPU-{name}", f"GPU-{name}", name) for name in "ABC"])
+    jobs, here = watch.jobs(watch.ops([]), models), Local([])
+    assert [job.label for job in jobs] == ["relu2 on A", "relu2 on B", "relu2 on C"]
+    kept = []
+    for job, device in zip(jobs, ("GPU A", "GPU B", "GPU C"), strict=True):
+        found = measurement(slower, device=device)
+        monkeypatch.setattr(tasks, "_device", lambda found=found: found.device)
+        monkeypatch.setattr(tasks, "measure", lambda *_, found=found: found)
+        (done,) = here.run([job], lambda job, step: None)
+        if done.problem is None:
+            kept.append(watch.kept(done))
+    assert isinstance(done.problem, EvidenceError)
+    assert "measured on GPU A, GPU B only" in str(done.problem)
+    assert [one.evidence.data["device"] for one in kept] == ["GPU A", "GPU B"]
+    assert all("of the floor at best" in one.found.failures[0] for one in kept)
 
 
 @pytest.fixture

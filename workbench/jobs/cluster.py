@@ -109,7 +109,8 @@ class Cluster:
             ray.kill(news)
 
     def _send(self, number: int, job: Job, news: Any) -> Any:
-        task = self._ray.remote(_work).options(
+        # A process sees no other GPU than the one its CUDA began with: each job has a new one.
+        task = self._ray.remote(max_calls=1)(_work).options(
             name=job.label,
             num_cpus=1,
             num_gpus=int(job.gpu),

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import workbench
 from workbench.bench.progress import Step
-from workbench.errors import UsageError
+from workbench.errors import UsageError, WorkbenchError
 from workbench.jobs.job import RETRIES, Done, Job, Seldom, Told, died, packed, unpacked
 from workbench.jobs.snapshot import digest
 
@@ -35,6 +35,8 @@ def connect(on: str) -> Iterator[Cluster]:
         UsageError: Ray is not installed, nothing answers there, or what does is another version.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray asks nobody before it tells
+    # Else a call that finds its cluster gone starts another, here.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     try:
         import ray
     except ImportError as error:
@@ -74,7 +76,12 @@ class Cluster:
         return sorted({kind for kind in kinds if kind} or set(kinds))
 
     def run(self, jobs: Sequence[Job], told: Told) -> Iterator[Done]:
-        """Do them, in any order."""
+        """Do them, in any order.
+
+        Raises:
+            UsageError: a node can't load the workbench.
+            WorkbenchError: the cluster is gone.
+        """
         ray = self._ray
         from ray.exceptions import RayError
 
@@ -103,10 +110,15 @@ class Cluster:
                         yield self._lost(jobs[number], where.get(number, "on some node"), error)
                     else:
                         yield unpacked(jobs[number], reply)
+        except (ConnectionError, RayError) as error:
+            raise WorkbenchError(
+                f"{self.name} is gone: {error}", "what was shown is kept; the rest: again"
+            ) from error
         finally:
-            for reference in pending:
-                ray.cancel(reference, force=True)
-            ray.kill(news)
+            with suppress(Exception):  # Ray raises just that where its cluster is gone
+                for reference in pending:
+                    ray.cancel(reference, force=True)
+                ray.kill(news)
 
     def _send(self, number: int, job: Job, news: Any) -> Any:
         # A process sees no other GPU than the one its CUDA began with: each job has a new one.

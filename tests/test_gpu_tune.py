@@ -181,7 +181,10 @@ def test_a_fake_never_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             print(stage, result)
 
     engine = Engine(Repository.discover(root), STAGES, Quiet())
-    asked = stages.request(engine.repository, "relu2", (), 5.0, [(8192, 4096)], None, "script")
+    sizes = [(8192, 4096)]
+    asked = stages.request(
+        engine.repository, "relu2", (), 5.0, sizes, None, "script", "local", None
+    )
     run = engine.start(asked)
     assert run.state is State.REVIEW, run.reason
     page = (engine.store.folder_of(run.id) / "notebook.md").read_text()

@@ -256,6 +256,8 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
     assert not names & set(judge.judged)
     assert again.waves[0] == whole.waves[0]
     assert again.best.digest == whole.best.digest
+    pages = [(tmp_path / name / "notebook.md").read_text() for name in ("whole", "cut")]
+    assert pages[0].split("## Wave 2")[0] == pages[1].split("## Wave 2")[0]
 
 
 def test_a_record_that_was_edited_is_not_believed(tmp_path: Path) -> None:

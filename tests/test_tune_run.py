@@ -17,15 +17,18 @@ import pytest
 import torch
 from court import write_library
 from runs_fixtures import APPROVER, Recorder, everything, git, without_gpu
-from tuning_fixtures import GPU, SOURCE, Bench, Judge, cost, record
+from tuning_fixtures import GPU, SIZES, SOURCE, Bench, Judge, cost, record
 
 from workbench.authors import get
 from workbench.bench import diagnose as diagnosing
-from workbench.bench import measure as measuring
+from workbench.bench import tasks
 from workbench.bench.diagnosis import Diagnosed, Diagnosis
 from workbench.errors import RepositoryError, UsageError
 from workbench.evidence import Evidence
 from workbench.evidence.document import Document
+from workbench.jobs import local, lock
+from workbench.jobs.gpus import Gpu
+from workbench.jobs.local import Local
 from workbench.judge.verdict import Check, Verdict
 from workbench.layout import op_paths
 from workbench.profile import analyze
@@ -39,6 +42,7 @@ from workbench.tune.panel import Panel
 from workbench.tune.rewrites import Findings
 from workbench.tune.sweep import KERNEL
 from workbench.tune.wave import Idea
+from workbench.tune.worktrees import Variants
 
 OP = "rms_norm"
 WEATHER = "backward 4096 x 65536: bound by the weather"
@@ -75,7 +79,8 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> Bench:
     def panel(
         self: Panel, best: Idea, known: Evidence | None, ideas: Sequence[Idea]
     ) -> Mapping[str, Evidence]:
-        assert (self.root(best) / op_paths(OP)[0] / KERNEL).read_text() == best.sources[KERNEL]
+        root = self.variants.root(best)
+        assert (root / op_paths(OP)[0] / KERNEL).read_text() == best.sources[KERNEL]
         return judge(best, known, ideas)
 
     def verify(root: Path, op: str) -> Verdict:
@@ -90,7 +95,9 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> Bench:
         return Diagnosis(op=OP, device=GPU, sizes=(said,))
 
     monkeypatch.setattr(diagnosing, "diagnose", diagnose)
-    monkeypatch.setattr(measuring, "measure", bench)
+    monkeypatch.setattr(tasks, "measure", bench)
+    monkeypatch.setattr(local, "gpus", lambda: [Gpu("GPU-made-up", "GPU-made-up", GPU)])
+    monkeypatch.setattr(lock, "gpus", lambda: [])
     monkeypatch.setattr(Panel, "__call__", panel)
     monkeypatch.setattr("workbench.judge.verify", verify)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -108,7 +115,8 @@ class Told(Recorder):
 
 def start(root: Path, **asked: Any) -> tuple[Engine, Run]:
     engine = Engine(Repository.discover(root), STAGES, Told())
-    wanted = {"targets": (), "minutes": 5.0, "sizes": None, "dtype": None, "author": None} | asked
+    wanted = {"targets": (), "minutes": 5.0, "sizes": None, "dtype": None, "author": None}
+    wanted |= {"on": "local", "model": None} | asked
     return engine, engine.start(stages.request(engine.repository, OP, **wanted))
 
 
@@ -141,6 +149,33 @@ def test_a_tuned_op_waits_for_a_person_and_is_committed(library: Path, made_up: 
     assert len(kept) > 20  # every verdict and every race, of losers too
 
 
+def test_sizes_are_raced_apart_on_several_gpus(
+    library: Path, made_up: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One job to a size, each a record; the rest of a run is the same."""
+    two = [Gpu(f"GPU-{n}", f"GPU-{n}", GPU) for n in range(2)]
+    monkeypatch.setattr(local, "gpus", lambda: two)
+    monkeypatch.setattr(Local, "apart", False)  # made up, so in this process
+    engine, run = start(library)
+    assert run.state is State.REVIEW, run.reason
+    races = [e for e in engine.store.evidence(run=run.id) if len(e.data.get("points", [])) == 1]
+    assert len(races) % len(SIZES) == 0 and races
+    notebook = (engine.store.folder_of(run.id) / "notebook.md").read_text()
+    assert ", ".join(race.id[:12] for race in races[: len(SIZES)]) in notebook
+
+
+def test_tuning_is_for_one_model_of_gpu(
+    library: Path, made_up: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [Gpu("GPU-1", "GPU-1", "A100"), Gpu("GPU-2", "GPU-2", "H100")]
+    monkeypatch.setattr(local, "gpus", lambda: models)
+    with pytest.raises(UsageError, match="several models of GPU") as error:
+        start(library)
+    assert "--model, one of A100, H100" in error.value.hint
+    with pytest.raises(UsageError, match="has no 'B200'"):
+        start(library, model="B200")
+
+
 def test_what_is_at_its_best_stays(library: Path, made_up: Bench) -> None:
     made_up.cost = lambda kernel, rows, cols, way: 1e-4
     engine, run = start(library)
@@ -156,7 +191,9 @@ def test_a_target_that_is_reached_needs_no_search(library: Path, made_up: Bench)
     assert run.state is State.UNCHANGED and "fwd>=0.1 is reached" in run.reason
 
 
-def test_what_costs_elsewhere_does_not_reach_the_review(library: Path, made_up: Bench) -> None:
+def test_what_costs_elsewhere_does_not_reach_the_review(
+    library: Path, made_up: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Seen only when everything is measured: in the races that size was as fast."""
     small = (256, 4096)
 
@@ -168,7 +205,7 @@ def test_what_costs_elsewhere_does_not_reach_the_review(library: Path, made_up: 
         made_up.cost = cost if plan.race or plan.rivals else pays
         return made_up(root, op, plan, *rest)
 
-    measuring.measure = measure  # type: ignore[assignment]
+    monkeypatch.setattr(tasks, "measure", measure)
     _, run = start(library)
     assert run.state is State.FAILED
     assert run.reason.startswith("compare: ") and "256 x 4096 takes 1." in run.reason
@@ -213,9 +250,9 @@ def test_only_what_is_committed_is_tuned(library: Path, made_up: Bench) -> None:
     (folder / "spec.py").write_text("")
     repository = Repository.discover(library)
     with pytest.raises(RepositoryError, match="other is not in HEAD"):
-        stages.request(repository, "other", (), 1.0, None, None, None)
+        stages.request(repository, "other", (), 1.0, None, None, None, "local", None)
     with pytest.raises(UsageError, match="no op 'nope'"):
-        stages.request(repository, "nope", (), 1.0, None, None, None)
+        stages.request(repository, "nope", (), 1.0, None, None, None, "local", None)
 
 
 def test_the_command_says_that_it_needs_a_gpu(library: Path) -> None:
@@ -227,13 +264,16 @@ def test_the_command_says_that_it_needs_a_gpu(library: Path) -> None:
 
     done = tune(OP)
     assert done.returncode == 2
-    assert "tune needs a GPU" in done.stderr and f"workbench bench {OP}" in done.stderr
+    assert "tune needs a GPU, and this machine has none" in done.stderr
+    assert f"workbench bench {OP}" in done.stderr
+    assert "'nowhere' is no place to run jobs" in tune(OP, "--on", "nowhere").stderr
     assert "no target" in tune(OP, "--target", "fast").stderr
     answer = json.loads(tune(OP, "--author", "nobody", "--json").stdout)
     assert answer["exit_code"] == 2 and "there is no author 'nobody'" in answer["error"]
 
 
-def test_the_panel_asks_the_judge(tmp_path: Path) -> None:
+@pytest.mark.parametrize("places", [0, 2])
+def test_the_panel_asks_the_judge(places: int, tmp_path: Path) -> None:
     """The real one: a variant with other numbers passes, one that leaves out its work does not."""
     root = write_library(tmp_path)
     (root / "tests/kernels").mkdir(parents=True)
@@ -252,7 +292,9 @@ def test_the_panel_asks_the_judge(tmp_path: Path) -> None:
     other = idea("other", '"elements": 2048', '"elements": 512')
     lazy = idea("lazy", "y = relu * relu", "y = relu * 0.0")
     repository = Repository.discover(root)
-    panel = Panel(repository, "relu2-1234", repository.head(), "relu2")
+    variants = Variants(repository, "relu2-1234", repository.head(), "relu2")
+    gpus = [Gpu(f"GPU-{n}", f"GPU-{n}", "made up") for n in range(places)]
+    panel = Panel(variants, Local(gpus), "", lambda what: None)
     found = panel(same, None, [other, lazy])
     assert found[same.digest].passed and found[other.digest].passed
     assert not found[lazy.digest].passed
@@ -263,7 +305,7 @@ def test_the_panel_asks_the_judge(tmp_path: Path) -> None:
     digest = hashlib.sha256(other.sources[KERNEL].encode()).hexdigest()
     assert found[other.digest].files == {**found[same.digest].files, kernel: digest}
     assert (folder / KERNEL).read_text() == sources[KERNEL]
-    repository.remove_variants("relu2-1234")
+    variants.remove()
     assert git(root, "worktree", "list", "--porcelain").count("worktree ") == 1
 
 

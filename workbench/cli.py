@@ -34,6 +34,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+On = Annotated[
+    str, typer.Option(metavar="PLACE", help="Whose GPUs: local, ray, or ray://HOST:PORT.")
+]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or what it begins with.")]
 
 
@@ -185,9 +188,7 @@ def bench(
     check: Annotated[
         bool, typer.Option("--check", help="Against the library's committed evidence.")
     ] = False,
-    on: Annotated[
-        str, typer.Option(metavar="PLACE", help="local, ray, or ray://HOST:PORT: whose GPUs.")
-    ] = "local",
+    on: On = "local",
     as_json: Json = False,
 ) -> None:
     """Measure ops on GPUs beside eager, torch.compile and peers; where none is, compile them."""
@@ -227,9 +228,11 @@ def tune(
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="As in bfloat16.")] = None,
     author: Annotated[str | None, typer.Option(help="Who rewrites it after the sweep.")] = None,
+    on: On = "local",
+    model: Annotated[str | None, typer.Option(help="Of GPU, where there are several.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make an op faster on this GPU: variants are judged, then timed; the fastest is reviewed."""
+    """Make an op faster on a GPU: variants are judged, then timed; the fastest is reviewed."""
     from workbench.bench.bench import plan
     from workbench.tune import stages
 
@@ -243,6 +246,8 @@ def tune(
             plan(dtype, size or (), None).sizes,
             dtype,
             author,
+            on,
+            model,
         )
         _end(terminal, engine.start(request))
 

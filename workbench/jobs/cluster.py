@@ -64,6 +64,8 @@ def connect(on: str) -> Iterator[Cluster]:
 class Cluster:
     """Does jobs on a cluster that this process is connected to."""
 
+    apart = True
+
     def __init__(self, ray: Any, on: str) -> None:
         self._ray = ray
         self.name = "the Ray cluster" if on == "ray" else f"the Ray cluster at {on}"
@@ -71,9 +73,17 @@ class Cluster:
     @property
     def models(self) -> list[str]:
         """The models of GPU there are, as Ray calls them; "" for those it does not know."""
-        nodes = [node for node in self._ray.nodes() if node["Alive"]]
-        kinds = [_model(node["Resources"]) for node in nodes if node["Resources"].get("GPU")]
-        return sorted({kind for kind in kinds if kind} or set(kinds))
+        kinds = {_model(resources) for resources in self._with_gpus()}
+        return sorted({kind for kind in kinds if kind} or kinds)
+
+    def count(self, model: str) -> int:
+        """How many GPUs there are of a model, or of any."""
+        return sum(int(of["GPU"]) for of in self._with_gpus() if model in ("", _model(of)))
+
+    def _with_gpus(self) -> list[dict[str, float]]:
+        """The resources of the nodes that have a GPU."""
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        return [resources for resources in nodes if resources.get("GPU")]
 
     def run(self, jobs: Sequence[Job], told: Told) -> Iterator[Done]:
         """Do them, in any order.

@@ -75,13 +75,21 @@ Told = Callable[[Job, Step], None]
 
 
 class Executor(Protocol):
-    """Who does jobs. `name` says where, as in a sentence; `models` are the models of GPU there."""
+    """Who does jobs. `name` says where, as in a sentence; `models` are the models of GPU there, and
+    `count(model)` is how many there are of one, with "" of any. `apart` says whether jobs are done
+    beside each other, each on a GPU of its own, or in this process.
+    """
 
     @property
     def name(self) -> str: ...
 
     @property
     def models(self) -> Sequence[str]: ...
+
+    @property
+    def apart(self) -> bool: ...
+
+    def count(self, model: str) -> int: ...
 
     def run(self, jobs: Sequence[Job], told: Told) -> Iterator[Done]:
         """Do them, in the order they are given, and yield each as it is done; `told` of what each

@@ -35,9 +35,18 @@ class Local:
         """The models of GPU there are."""
         return list(dict.fromkeys(gpu.model for gpu in self._gpus))
 
+    @property
+    def apart(self) -> bool:
+        """Where there is but one GPU, jobs are done in this process."""
+        return len(self._gpus) > 1
+
+    def count(self, model: str) -> int:
+        """How many GPUs there are of a model, or of any."""
+        return sum(model in ("", gpu.model) for gpu in self._gpus)
+
     def run(self, jobs: Sequence[Job], told: Told) -> Iterator[Done]:
         """Do them: in this process, one after the other, where there is but one GPU."""
-        if len(self._gpus) > 1:
+        if self.apart:
             yield from _Processes(self._gpus, jobs, told).run()
             return
         for job in jobs:

@@ -34,14 +34,18 @@ class Notebook:
 
     def begun(self, title: str, facts: Sequence[str]) -> None:
         """What is known before anything is tried."""
-        with storage_errors(self.file):
-            self.file.parent.mkdir(parents=True, exist_ok=True)
+        with storage_errors(self.page):
+            self.page.parent.mkdir(parents=True, exist_ok=True)
+            self.page.write_text("")  # what is known already is said again
         self._say(f"# {title}\n\n" + "".join(f"- {printable(fact)}\n" for fact in facts))
 
     def proposed(self, number: int, best: Idea, ideas: Sequence[Idea]) -> None:
         """Ideas that were not tried yet."""
         for idea in ideas:
             self._write({"proposed": number, "at": best.digest, "idea": idea.model_dump()})
+        self._say_proposed(number, best, ideas)
+
+    def _say_proposed(self, number: int, best: Idea, ideas: Sequence[Idea]) -> None:
         rows = [
             f"| {_cell(idea.name)} | {_cell(idea.hypothesis)} | {idea.expected:.1%} |\n"
             for idea in ideas
@@ -52,14 +56,18 @@ class Notebook:
     def tried(self, wave: Wave) -> None:
         """A wave that was judged and timed."""
         self._write({"tried": wave.number, "wave": _record(wave)})
+        self._say_tried(wave)
+
+    def _say_tried(self, wave: Wave) -> None:
         lines = []
         for idea in wave.ideas:
             ratios, problem = wave.ratios(idea), wave.problem(idea)
             said = f"not timed: {problem}" if problem else f"saves {gain(ratios):.1%} on the whole"
             slower = "".join(f"; {one}" for one in expenses(ratios))
             lines.append(f"- {printable(idea.name)}: {printable(said)}{slower}\n")
-        race = f"\nTimed in the record {wave.race.id[:12]}.\n" if wave.race is not None else ""
-        self._say("\n" + "".join(lines) + race)
+        records = ", ".join(race.id[:12] for race in wave.races)
+        timed = f"\nTimed: evidence {records}.\n" if records else ""
+        self._say("\n" + "".join(lines) + timed)
 
     def settled(self, wave: Wave, settled: Settled, gained: float) -> None:
         """What is best after a wave."""
@@ -83,7 +91,11 @@ class Notebook:
 
     def recall(self, number: int, best: Idea, ideas: Sequence[Idea]) -> Wave | None:
         """The same wave, if it was tried before."""
-        return self._known.get((number, *_digests(best, ideas)))
+        wave = self._known.get((number, *_digests(best, ideas)))
+        if wave is not None:
+            self._say_proposed(number, best, ideas)
+            self._say_tried(wave)
+        return wave
 
     def _waves(self) -> list[Wave]:
         if not self.file.exists():
@@ -117,10 +129,9 @@ def _digests(best: Idea, ideas: Sequence[Idea]) -> tuple[str, ...]:
 
 def _record(wave: Wave) -> dict[str, Any]:
     """A wave as JSON; its records by their own text, which their ids are the hashes of."""
-    race = None if wave.race is None else wave.race.record
     verdicts = {name: verdict.record for name, verdict in wave.verdicts.items()}
-    plain = wave.model_dump(exclude={"verdicts", "race"})
-    return {**plain, "verdicts": verdicts, "race": race}
+    plain = wave.model_dump(exclude={"verdicts", "races"})
+    return {**plain, "verdicts": verdicts, "races": [race.record for race in wave.races]}
 
 
 def _wave(record: Mapping[str, Any]) -> Wave:
@@ -128,10 +139,10 @@ def _wave(record: Mapping[str, Any]) -> Wave:
         text = canonical({key: value for key, value in kept.items() if key != "id"})
         return Evidence.read(text, str(kept["id"]))
 
-    race = None if record["race"] is None else evidence(record["race"])
+    races = tuple(evidence(kept) for kept in record["races"])
     verdicts = {name: evidence(kept) for name, kept in record["verdicts"].items()}
     best, ideas = Idea(**record["best"]), tuple(Idea(**idea) for idea in record["ideas"])
-    return Wave(number=record["number"], best=best, ideas=ideas, verdicts=verdicts, race=race)
+    return Wave(number=record["number"], best=best, ideas=ideas, verdicts=verdicts, races=races)
 
 
 def _difference(old: Idea, new: Idea) -> str:

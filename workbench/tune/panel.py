@@ -1,37 +1,40 @@
-"""Judging many variants at once, by processes that share this machine's cores."""
+"""Judging many variants at once: by processes that share this machine's cores, or as jobs on many
+GPUs.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
-from pathlib import Path
+from typing import Any
 
+from workbench.bench.progress import nobody
 from workbench.evidence import Evidence
-from workbench.judge.variants import Examined, Sources, same_code, verdict
+from workbench.jobs import Executor, Job, lock
+from workbench.jobs.snapshot import snapshot
+from workbench.judge.variants import Examined, same_code, verdict
 from workbench.judge.verdict import Verdict
-from workbench.layout import op_paths
-from workbench.repository import Repository
+from workbench.tune import tasks
 from workbench.tune.wave import Idea
+from workbench.tune.worktrees import Variants
 
-# What a verdict keeps busy, most of the time.
-_CORES = 4
+# What a verdict keeps busy, most of the time; and of how many variants a job on some GPU is.
+_CORES, _TOGETHER = 4, 3
 
 
+@dataclass(frozen=True)
 class Panel:
-    """Judges variants of one op, which differ from a commit in that op's files alone."""
+    """Judges variants of an op. `executor` has the GPUs, of which one model is asked for; `tell`
+    says for whom they are waited for.
+    """
 
-    def __init__(self, repository: Repository, run: str, base: str, op: str) -> None:
-        self._repository, self._run, self._base, self._op = repository, run, base, op
-
-    def root(self, idea: Idea) -> Path:
-        """The idea's worktree, made if it is not there."""
-        root = self._repository.ensure_variant(self._run, idea.digest[:12], self._base)
-        for file, text in idea.sources.items():
-            (root / op_paths(self._op)[0] / file).write_text(text, encoding="utf-8")
-        return root
+    variants: Variants
+    executor: Executor
+    model: str
+    tell: Callable[[str], None]
 
     def __call__(
         self, best: Idea, known: Evidence | None, ideas: Sequence[Idea]
@@ -39,62 +42,83 @@ class Panel:
         """The verdicts on the ideas, and on the best if none is known, by digest.
 
         Ideas that have the code of the best are judged as its variants, others by themselves.
+
+        Raises:
+            WorkbenchError: a process ended where it should not.
         """
         from workbench.evidence.make import of_verdict
 
         alike = [idea for idea in ideas if same_code(best.sources, idea.sources)]
-        others = [idea for idea in ideas if idea not in alike]
-        with _pool(len(alike) + len(others) + (known is None)) as (pool, count):
-            whole: dict[str, Future[Verdict]] = {}
-            for idea in [*([best] if known is None else []), *others]:
-                whole[idea.digest] = pool.submit(_judge, self.root(idea), self._op)
-            parts = [alike[n::count] for n in range(count)]
-            examined = [
-                pool.submit(
-                    _examine, self.root(best), self._op, {i.digest: i.sources for i in part}
-                )
-                for part in parts
-                if part
-            ]
-            verdicts = {digest: one.result() for digest, one in whole.items()}
-            judged = verdicts.get(best.digest) or Verdict.model_validate(known and known.data)
-            sources = {idea.digest: idea.sources for idea in alike}
-            for part_found in examined:
-                for digest, found in part_found.result().items():
-                    verdicts[digest] = verdict(judged, sources[digest], found)
+        whole = [idea for idea in ideas if idea not in alike]
+        whole = [*([best] if known is None else []), *whole]
+        apart = self.executor.apart
+        parts = _parts(alike, _jobs_of(alike) if apart else max(1, _processes() - len(whole)))
+        jobs = [self._job(idea, tasks.judged) for idea in whole]
+        jobs += [
+            self._job(best, tasks.examined, {i.digest: i.sources for i in part}, number)
+            for number, part in enumerate(parts)
+        ]
+        verdicts, found = dict[str, Verdict](), dict[str, Examined]()
+        for label, result in self._anywhere(jobs) if apart else self._here(jobs):
+            if isinstance(result, Verdict):
+                verdicts[label] = result
+            else:
+                found |= result
+        judged = verdicts.get(best.digest) or Verdict.model_validate(known and known.data)
+        verdicts |= {i.digest: verdict(judged, i.sources, found[i.digest]) for i in alike}
         return {digest: of_verdict(one) for digest, one in verdicts.items()}
 
+    def _job(self, idea: Idea, function: Any, *arguments: Any) -> Job:
+        op, root = self.variants.op, self.variants.root(idea)
+        label = " ".join([idea.digest, *map(str, arguments[1:])])
+        files = snapshot(root, op)
+        own = self.executor.apart  # else they share the one GPU there is
+        return Job(label, op, files, function, (op, *arguments[:1]), gpu=own, model=self.model)
 
-@contextmanager
-def _pool(tasks: int) -> Iterator[tuple[Executor, int]]:
-    """Processes, each with some of the cores, and how many."""
-    cores = sorted(os.sched_getaffinity(0))
-    count = max(1, min(tasks, len(cores) // _CORES))
-    share = len(cores) // count
-    context = get_context("spawn")
-    places = context.Queue()
-    for number in range(count):
-        places.put(cores[number * share : (number + 1) * share])
-    with ProcessPoolExecutor(
-        count, mp_context=context, initializer=_settle, initargs=(places,)
-    ) as pool:
-        yield pool, count
+    def _anywhere(self, jobs: Sequence[Job]) -> Iterator[tuple[str, Any]]:
+        """Each on a GPU of its own, wherever that is."""
+        for done in self.executor.run(jobs, lambda job, step: None):
+            if done.problem is not None:
+                raise done.problem
+            yield done.job.label, done.result
+
+    def _here(self, jobs: Sequence[Job]) -> Iterator[tuple[str, Any]]:
+        """All on one GPU, which nobody is timed on meanwhile: most of a verdict is work of CPUs."""
+        cores = sorted(os.sched_getaffinity(0))
+        count = max(1, min(len(jobs), _processes()))
+        share = len(cores) // count
+        context = get_context("spawn")
+        places = context.Queue()
+        for number in range(count):
+            places.put(cores[number * share : (number + 1) * share])
+        with (
+            lock.own_gpu(lambda step: self.tell(step.what)),
+            ProcessPoolExecutor(
+                count, mp_context=context, initializer=_settle, initargs=(places,)
+            ) as pool,
+        ):
+            begun = {job.label: pool.submit(_alone, job) for job in jobs}
+            for label, one in begun.items():
+                yield label, one.result()
 
 
-def _settle(places: object) -> None:
+def _settle(places: Any) -> None:
     """Take some of the cores, so that the judge starts as many processes as they can carry."""
-    os.sched_setaffinity(0, places.get())  # type: ignore[attr-defined]
+    os.sched_setaffinity(0, places.get())
 
 
-def _judge(root: Path, op: str) -> Verdict:
-    """The verdict on the op below `root`."""
-    from workbench import judge
-
-    return judge.verify(root, op)
+def _alone(job: Job) -> Any:
+    return job.do(nobody)
 
 
-def _examine(root: Path, op: str, variants: Mapping[str, Sources]) -> dict[str, Examined]:
-    """What is found of variants of the op below `root`."""
-    from workbench.judge.variants import examine
+def _processes() -> int:
+    return max(1, len(os.sched_getaffinity(0)) // _CORES)
 
-    return examine(root, op, variants)
+
+def _jobs_of(ideas: Sequence[Idea]) -> int:
+    return -(-len(ideas) // _TOGETHER)
+
+
+def _parts(ideas: Sequence[Idea], count: int) -> list[list[Idea]]:
+    parts = [list(ideas[n::count]) for n in range(count)]
+    return [part for part in parts if part]

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import RepositoryError, UsageError
 from workbench.layout import op_paths
-from workbench.repository import Repository, content
+from workbench.repository import Repository
 from workbench.runs import Request, StageResult
 from workbench.runs.engine import Context
 
 if TYPE_CHECKING:
     from workbench.bench.measure import Plan
     from workbench.bench.measurement import Measurement
-    from workbench.evidence import Evidence
-    from workbench.tune.rewrites import Improver
+    from workbench.tune.clock import Clock
+    from workbench.tune.notebook import Notebook
+    from workbench.tune.panel import Panel
+    from workbench.tune.rewrites import Findings, Improver
     from workbench.tune.wave import Idea
+    from workbench.tune.worktrees import Variants
 
 WORKFLOW = "bench"
-AS_IT_IS, ITSELF, BEFORE = "as it is", "itself", "before"
+ITSELF, BEFORE = "itself", "before"
 SWEEP = "sweep"
 MINUTES = 10.0
-# Rounds of a race, of which there are many, and where few of those who take part stay to the end.
-_ROUNDS = 9
+# Variants of a wave where nobody here knows how much memory a GPU there has.
+MOST_ELSEWHERE = 6
 # What a contender holds at a size, in tensors of that size: a pool of inputs, gradients, results.
 _TENSORS = 12
 # How long a GPU's counters may take to be read.
@@ -40,15 +43,16 @@ def request(
     sizes: Sequence[tuple[int, int]] | None,
     dtype: str | None,
     author: str | None,
+    on: str,
+    model: str | None,
 ) -> Request:
     """What `workbench tune` asks for.
 
     Raises:
-        UsageError: no GPU, no such op or author, or a target that is none.
+        UsageError: no GPU, or several models of them, no such op or author, or a target that is
+            none.
         RepositoryError: the op is not committed.
     """
-    import torch
-
     from workbench.tune.rules import Target
 
     for target in targets:
@@ -59,15 +63,13 @@ def request(
         raise UsageError(f"the library has no op {op!r}", "workbench ops lists them")
     if not repository.has("HEAD", op_paths(op)[0]):
         raise RepositoryError(f"{op} is not in HEAD", "commit it first: a run starts from HEAD")
-    if not torch.cuda.is_available():
-        raise UsageError(
-            "tune needs a GPU, and there is none", f"workbench bench {op} compiles it for several"
-        )
     options: dict[str, Any] = {
         "targets": list(targets),
         "seconds": 60 * minutes,
         "sizes": None if sizes is None else [list(size) for size in sizes],
         "dtype": dtype,
+        "on": on,
+        "model": _model(on, model, op),
     }
     return Request(
         op=op,
@@ -97,42 +99,85 @@ def improver(name: str) -> Improver:
     return improver
 
 
+def _model(on: str, asked: str | None, op: str) -> str:
+    """The one model of GPU to tune for: what is best on another may be something else.
+
+    Raises:
+        UsageError: there is none, or several.
+    """
+    from workbench import jobs
+
+    with jobs.executor(on) as executor:
+        models = list(executor.models)
+        if not models:
+            raise UsageError(
+                f"tune needs a GPU, and {executor.name} has none",
+                f"where there is one: --on ray://HOST:PORT; workbench bench {op} compiles it",
+            )
+        if asked is not None and asked not in models:
+            raise UsageError(f"{executor.name} has no {asked!r}", f"it has {', '.join(models)}")
+        if asked is None and len(models) > 1:
+            raise UsageError(
+                f"{executor.name} has several models of GPU, and tune is for one",
+                f"--model, one of {', '.join(models)}",
+            )
+    return asked or models[0]
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What a stage works with."""
+
+    variants: Variants
+    clock: Clock
+    panel: Panel
+    plan: Plan
+
+
+@contextmanager
+def _bench(context: Context) -> Iterator[_Bench]:
+    from workbench import jobs
+    from workbench.tune.clock import Clock
+    from workbench.tune.panel import Panel
+    from workbench.tune.worktrees import Variants
+
+    run, options = context.run, context.run.request.options
+    repository = Repository.discover(context.folder)
+    variants = Variants(repository, run.id, run.base, run.op)
+    plan = _plan(options)
+    with jobs.executor(options["on"]) as executor:
+        model = options["model"] if len(executor.models) > 1 else ""
+        clock = Clock(variants, executor, model, plan, context.tell)
+        panel = Panel(variants, executor, model, context.tell)
+        yield _Bench(variants, clock, panel, plan)
+
+
 def profile(context: Context) -> StageResult:
     """Measure the op as it is, and how far it is from itself.
 
     Raises:
         WorkbenchError: it can't be measured.
     """
-    from workbench.bench.diagnose import diagnose
-    from workbench.bench.diagnosis import Diagnosis, explain
     from workbench.bench.entrant import Rival
-    from workbench.bench.measure import measure
+    from workbench.bench.export import measured
     from workbench.bench.measurement import OURS
-    from workbench.evidence.make import of_measurement
-    from workbench.judge import sandbox
     from workbench.tune.rules import noise
 
-    op, root = context.run.op, _base(context)
-    rivals = (Rival(OURS, "op"), Rival(ITSELF, "op"))
-    found = measure(root, op, _plan(context, rivals=rivals))
-    evidence = of_measurement(found, root, content(root, op).digests, str(sandbox.find()))
-    apart = noise(found, ITSELF)
-    if found.failures:
-        return StageResult(
-            ok=False, summary=[], problem="\n".join(found.failures), evidence=[evidence]
-        )
-    if context.run.request.author == SWEEP:  # which looks at nothing of it, so no time is spent
-        known = Diagnosis(op=op, device=found.device, sizes=tuple(map(explain, found.points)))
-    else:
-        size = _most_to_gain(found)
-        context.tell(f"where the time goes at {size[0]} x {size[1]}")
-        known = diagnose(root, found, [size], timeout=_COUNTING_SECONDS)
+    with _bench(context) as bench:
+        rivals = (Rival(OURS, "op"), Rival(ITSELF, "op"))
+        evidence = bench.clock.measure(bench.variants.start(), replace(bench.plan, rivals=rivals))
+        found = measured(evidence)
+        if found.failures:
+            problem = "\n".join(found.failures)
+            return StageResult(ok=False, summary=[], problem=problem, evidence=[evidence])
+        apart = noise(found, ITSELF)
+        said = _diagnosis(context, bench, found)
     return StageResult(
         summary=[*_without_peers(found), f"{apart:.1%} from itself"],
         data={
             "noise": apart,
             "measurement": found.model_dump(mode="json"),
-            "diagnosis": known.sentences(),
+            "diagnosis": said,
         },
         evidence=[evidence],
     )
@@ -147,48 +192,43 @@ def tune(context: Context) -> StageResult:
     """
     from workbench.bench.measurement import Measurement
     from workbench.tune.notebook import Notebook
-    from workbench.tune.panel import Panel
     from workbench.tune.rewrites import Rewrites
     from workbench.tune.rules import Patience, Target
     from workbench.tune.sweep import Sweep
     from workbench.tune.tune import Proposer, Tuning
     from workbench.tune.wave import floors, times
+    from workbench.tune.worktrees import write
 
     run, options = context.run, context.run.request.options
     before = context.result("profile").data
     found = Measurement.model_validate(before["measurement"])
-    repository = Repository.discover(context.folder)
-    panel, notebook = Panel(repository, run.id, run.base, run.op), Notebook(context.folder)
     facts = [*context.result("profile").summary, *before["diagnosis"]]
+    notebook = Notebook(context.folder)
     notebook.begun(f"{run.id} on {found.device}", facts)
     targets = [Target.parse(text) for text in options["targets"]]
     sizes = [(point.rows, point.cols) for point in found.points]
-    proposers: list[Proposer] = [Sweep(sizes, _side_by_side(found))]
-    if run.request.author != SWEEP:
-        author = improver(run.request.author)
-        proposers.append(Rewrites(author, _Teller(context, facts, notebook)))
-    start = _start(context)
-    outcome = Tuning(
-        judge=panel,
-        race=_Race(context, panel),
-        notebook=notebook,
-        patience=Patience(options["seconds"], targets, before["noise"]),
-        times=times(found),
-        floors=floors(found),
-        tell=context.tell,
-    ).run(start, proposers)
-    repository.remove_variants(run.id)
+    with _bench(context) as bench:
+        proposers: list[Proposer] = [Sweep(sizes, _side_by_side(found))]
+        if run.request.author != SWEEP:
+            told = _Teller(bench.variants, facts, notebook)
+            proposers.append(Rewrites(improver(run.request.author), told))
+        start = bench.variants.as_it_is()
+        outcome = Tuning(
+            judge=bench.panel,
+            race=replace(bench.clock, plan=replace(bench.plan, sizes=sizes)).race,
+            notebook=notebook,
+            patience=Patience(options["seconds"], targets, before["noise"]),
+            times=times(found),
+            floors=floors(found),
+            tell=context.tell,
+        ).run(start, proposers)
+        bench.variants.remove()
     tried = sum(len(wave.ideas) for wave in outcome.waves)
     said = [f"{tried} variants in {len(outcome.waves)} waves", outcome.stopped]
-    if outcome.best.digest == start.digest:
-        ends = f"nothing is faster: {outcome.stopped}"
-        return StageResult(
-            summary=[*said, f"notebook {notebook.page}"], ends=ends, evidence=outcome.records
-        )
-    written = _write(context.root, run.op, outcome.best)
-    return StageResult(
-        summary=[*said, *written, f"notebook {notebook.page}"], evidence=outcome.records
-    )
+    ends = f"nothing is faster: {outcome.stopped}" if outcome.best.digest == start.digest else ""
+    written = [] if ends else write(context.root, run.op, outcome.best)
+    summary = [*said, *written, f"notebook {notebook.page}"]
+    return StageResult(summary=summary, ends=ends, evidence=outcome.records)
 
 
 def compare(context: Context) -> StageResult:
@@ -199,118 +239,81 @@ def compare(context: Context) -> StageResult:
     """
     from workbench.bench import table
     from workbench.bench.entrant import Rival
-    from workbench.bench.measure import measure
+    from workbench.bench.export import measured
     from workbench.bench.measurement import OURS
-    from workbench.evidence.make import of_measurement
-    from workbench.judge import sandbox
     from workbench.tune.rules import costs, expenses
     from workbench.tune.wave import ratios
 
-    op, root = context.run.op, context.root
-    files = content(root, op).digests
-    before = Rival(BEFORE, "op", sources=_start(context).sources)
-    found = measure(root, op, _plan(context, besides=(before,)))
+    with _bench(context) as bench:
+        before = Rival(BEFORE, "op", sources=bench.variants.as_it_is().sources)
+        evidence = bench.clock.measure(context.root, replace(bench.plan, besides=(before,)))
+    found = measured(evidence)
     slower = expenses(ratios(found, OURS, BEFORE)) + costs(found, BEFORE)
-    found = found.model_copy(update={"failures": (*found.failures, *slower)})
+    problems = [*found.failures, *slower]
     return StageResult(
-        ok=not found.failures,
+        ok=not problems,
         summary=found.summary(),
-        problem="\n".join(found.failures),
+        problem="\n".join(problems),
         unknown=table.problems(found),
         tables={"measured": table.rows(found)},
         data=found.model_dump(mode="json"),
-        evidence=[of_measurement(found, root, files, str(sandbox.find()))],
+        evidence=[evidence],
     )
-
-
-@dataclass(frozen=True)
-class _Race:
-    """Times ideas beside the best so far, in the worktree of that."""
-
-    context: Context
-    panel: Any
-
-    def __call__(self, best: Idea, ideas: Sequence[Idea]) -> Evidence:
-        from workbench.bench.entrant import Rival
-        from workbench.bench.measure import measure
-        from workbench.bench.measurement import OURS
-        from workbench.evidence.make import of_measurement
-        from workbench.judge import sandbox
-
-        op, root = self.context.run.op, self.panel.root(best)
-        files = content(root, op).digests
-        variants = [Rival(idea.name, "op", sources=idea.sources) for idea in ideas]
-        plan = _plan(self.context, rivals=(Rival(OURS, "op"), *variants), rounds=_ROUNDS, race=True)
-        found = measure(root, op, plan)
-        return of_measurement(found, root, files, str(sandbox.find()))
 
 
 @dataclass(frozen=True)
 class _Teller:
     """What an author may know."""
 
-    context: Context
+    variants: Variants
     diagnosis: Sequence[str]
-    notebook: Any
+    notebook: Notebook
 
-    def __call__(self, best: Idea) -> Any:
+    def __call__(self, best: Idea) -> Findings:
         from workbench.tune.rewrites import Findings
 
-        spec = _base(self.context) / op_paths(self.context.run.op)[0] / "spec.py"
         return Findings(
-            op=self.context.run.op,
-            spec=spec.read_text(),
+            op=self.variants.op,
+            spec=self.variants.spec(),
             sources=best.sources,
             diagnosis=self.diagnosis,
             notebook=self.notebook.page.read_text(),
         )
 
 
-def _base(context: Context) -> Path:
-    """The library as it was when the run began."""
-    repository = Repository.discover(context.folder)
-    return repository.ensure_variant(context.run.id, "base", context.run.base)
-
-
-def _start(context: Context) -> Idea:
-    from workbench.judge.stage import CANDIDATE
-    from workbench.tune.wave import Idea
-
-    folder = _base(context) / op_paths(context.run.op)[0]
-    sources = {name: (folder / name).read_text(encoding="utf-8") for name in CANDIDATE}
-    return Idea(name=AS_IT_IS, hypothesis="what the library has", expected=0.0, sources=sources)
-
-
-def _plan(context: Context, **more: Any) -> Plan:
+def _plan(options: dict[str, Any]) -> Plan:
     import torch
 
     from workbench.bench.measure import Plan
 
-    options = context.run.request.options
     sizes = [(rows, cols) for rows, cols in options["sizes"]] if options["sizes"] else None
-    dtype = getattr(torch, options["dtype"]) if options["dtype"] else None
-    return Plan(sizes, dtype, **more)
+    return Plan(sizes, getattr(torch, options["dtype"]) if options["dtype"] else None)
+
+
+def _diagnosis(context: Context, bench: _Bench, found: Measurement) -> list[str]:
+    """Where the time goes: of what was measured, and for an author of what this GPU counts too."""
+    from workbench.bench.diagnose import diagnose
+    from workbench.bench.diagnosis import Diagnosis, explain
+
+    if context.run.request.author == SWEEP:  # which looks at nothing of it, so no time is spent
+        sizes = tuple(map(explain, found.points))
+        return Diagnosis(op=found.op, device=found.device, sizes=sizes).sentences()
+    rows, cols = _most_to_gain(found)
+    context.tell(f"where the time goes at {rows} x {cols}")
+    root = bench.variants.start()
+    return diagnose(root, found, [(rows, cols)], timeout=_COUNTING_SECONDS).sentences()
 
 
 def _side_by_side(found: Measurement) -> int:
     """How many variants fit the GPU's memory at the largest size."""
     import torch
 
+    if not torch.cuda.is_available():  # it is elsewhere
+        return MOST_ELSEWHERE
     largest = max(point.rows * point.cols for point in found.points)
     dtype = getattr(torch, found.points[0].dtype)
     room = 0.8 * torch.cuda.get_device_properties(0).total_memory
     return max(1, int(room / (_TENSORS * largest * dtype.itemsize)) - 1)
-
-
-def _write(root: Path, op: str, best: Idea) -> list[str]:
-    """Put an idea's files where they differ; which."""
-    written = []
-    for name, text in best.sources.items():
-        path = root / op_paths(op)[0] / name
-        if path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
-            written.append(f"{op_paths(op)[0]}/{name}")
-    return written
 
 
 def _most_to_gain(found: Measurement) -> tuple[int, int]:
@@ -321,7 +324,7 @@ def _most_to_gain(found: Measurement) -> tuple[int, int]:
     for (rows, cols, way), seconds in times(found).items():
         more = seconds - floors(found).get((rows, cols, way), 0.0)
         above[rows, cols] = max(more, above.get((rows, cols), 0.0))
-    return max(above, key=lambda size: above[size], default=(0, 0))
+    return max(above, key=lambda size: above[size])
 
 
 def _without_peers(found: Measurement) -> list[str]:

@@ -17,8 +17,8 @@ from workbench.tune.wave import Idea, Settled, Times, Wave
 
 # The records of what was judged, by digest: of ideas, and of the best so far if none is known.
 Judge = Callable[[Idea, Evidence | None, Sequence[Idea]], Mapping[str, Evidence]]
-# The record of a race of ideas against the best so far.
-Race = Callable[[Idea, Sequence[Idea]], Evidence]
+# The records of a race of ideas against the best so far: one for each place where it was run.
+Race = Callable[[Idea, Sequence[Idea]], Sequence[Evidence]]
 
 
 class Proposer(Protocol):
@@ -46,7 +46,7 @@ class Outcome:
     def records(self) -> list[Evidence]:
         """Everything that was judged and timed, each once."""
         found = {e.id: e for wave in self.waves for e in wave.verdicts.values()}
-        return [*found.values(), *(wave.race for wave in self.waves if wave.race is not None)]
+        return [*found.values(), *(race for wave in self.waves for race in wave.races)]
 
 
 @dataclass
@@ -101,12 +101,14 @@ class Tuning:
         self.tell(f"wave {number}: judging {len(fresh) + (known is None)} variants")
         verdicts = before | dict(self.judge(best, known, [*fresh.values()]))
         passed = [idea for idea in ideas if verdicts[idea.digest].passed]
-        race = None
+        races: Sequence[Evidence] = ()
         if passed and verdicts[best.digest].passed:
             self.tell(f"wave {number}: timing {len(passed)} variants")
-            race = self.race(best, passed)
+            races = self.race(best, passed)
         about = {idea.digest: verdicts[idea.digest] for idea in (best, *ideas)}
-        wave = Wave(number=number, best=best, ideas=tuple(ideas), verdicts=about, race=race)
+        wave = Wave(
+            number=number, best=best, ideas=tuple(ideas), verdicts=about, races=tuple(races)
+        )
         self.notebook.tried(wave)
         return wave
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -74,19 +74,20 @@ class Settled(_Frozen):
 class Wave(_Frozen):
     """Ideas that were judged, and raced against the best so far, which is no idea of this wave.
 
-    `verdicts`, by digest, and `race` are the records; there is no race where no idea passed.
+    `verdicts`, by digest, and `races` are the records: one for each place where sizes were timed,
+    none where no idea passed.
     """
 
     number: int
     best: Idea
     ideas: tuple[Idea, ...]
     verdicts: dict[str, Evidence]
-    race: Evidence | None
+    races: tuple[Evidence, ...]
 
     @cached_property
     def measurement(self) -> Measurement | None:
         """What was timed: the best so far by the name of the op, the ideas by theirs."""
-        return measured(self.race) if self.race is not None else None
+        return joined([measured(race) for race in self.races]) if self.races else None
 
     def problem(self, idea: Idea) -> str:
         """Why an idea has no timings; "" if it has."""
@@ -102,6 +103,13 @@ class Wave(_Frozen):
         if self.measurement is None or self.problem(idea):
             return []
         return ratios(self.measurement, idea.name, OURS)
+
+
+def joined(parts: Sequence[Measurement]) -> Measurement:
+    """What was measured of several sizes apart, on one model of GPU."""
+    points = [point for part in parts for point in part.points]
+    failures = [failure for part in parts for failure in part.failures]
+    return parts[0].model_copy(update={"points": tuple(points), "failures": tuple(failures)})
 
 
 def ratios(measurement: Measurement, name: str, over: str) -> list[Ratio]:

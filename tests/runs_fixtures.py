@@ -203,6 +203,9 @@ class Recorder:
     def started(self, stage: str) -> None:
         self.events.append(f"{stage}...")
 
+    def doing(self, what: str) -> None:
+        self.events.append(what)
+
     def finished(self, stage: str, result: StageResult) -> None:
         self.events.append(f"{stage} {'ok' if result.ok else 'failed'}")
 

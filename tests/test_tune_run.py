@@ -106,15 +106,8 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> Bench:
     return bench
 
 
-class Told(Recorder):
-    """A listener that also remembers what stages said."""
-
-    def doing(self, what: str) -> None:
-        self.events.append(what)
-
-
 def start(root: Path, **asked: Any) -> tuple[Engine, Run]:
-    engine = Engine(Repository.discover(root), STAGES, Told())
+    engine = Engine(Repository.discover(root), STAGES, Recorder())
     wanted = {"targets": (), "minutes": 5.0, "sizes": None, "dtype": None, "author": None}
     wanted |= {"on": "local", "model": None} | asked
     return engine, engine.start(stages.request(engine.repository, OP, **wanted))

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+# A setting of a keyword argument; None for a tensor leaves that tensor out.
+Option = float | int | bool | str | None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
@@ -37,8 +40,9 @@ class OpSpec:
 
     `inputs` draws with the global generator on the default device; floating tensors come in the
     default dtype. `tensors` names the reference's tensor arguments in order, `differentiable` those
-    that have a gradient, `mutates` those the op may overwrite. `shapes` are the (rows, cols) every
-    check covers; `sweep` those a benchmark times.
+    that have a gradient, `mutates` those the op may overwrite. `variants` are other settings of the
+    reference's keywords, each under a name; a tensor that is None there is left out. `shapes` are
+    the (rows, cols) every check covers; `sweep` those a benchmark times.
     """
 
     name: str
@@ -49,6 +53,7 @@ class OpSpec:
     differentiable: tuple[str, ...]
     mutates: tuple[str, ...] = ()
     parameters: Mapping[str, float] = field(default_factory=dict)
+    variants: Mapping[str, Mapping[str, Option]] = field(default_factory=dict)
     forward: Traffic
     backward: Traffic
     shapes: tuple[tuple[int, int], ...]

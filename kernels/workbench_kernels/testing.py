@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +14,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from workbench_kernels.bound import compare
-from workbench_kernels.spec import OpSpec
+from workbench_kernels.spec import OpSpec, Option
 from workbench_kernels.truth import expect, run
 
 Function = Callable[..., Any]
+# Wider rows than these are not tried with every variant.
+NARROW = 5000
 # Namespaces of PyTorch's own ops.
 BUILTIN = ("aten", "prims", "prim")
 # What PyTorch says of an op that has no gradient of its own: a Function around it may have one.
@@ -26,16 +28,23 @@ NO_FORMULA = "no autograd formula was registered"
 
 @dataclass(frozen=True)
 class Case:
-    """One size, dtype and setting of parameters; those not named keep their defaults."""
+    """One size, dtype and setting of parameters; those not named keep their defaults. `variant` is
+    the name of a whole setting.
+    """
 
     rows: int
     cols: int
     dtype: torch.dtype
-    parameters: Mapping[str, float] = field(default_factory=dict)
+    parameters: Mapping[str, Option] = field(default_factory=dict)
+    variant: str = ""
 
     def __str__(self) -> str:
-        changed = "".join(f"-{name}={value:g}" for name, value in self.parameters.items())
+        changed = f"-{self.variant}" if self.variant else "".join(self._changed())
         return f"{self.rows}x{self.cols}-{str(self.dtype).removeprefix('torch.')}{changed}"
+
+    def _changed(self) -> Iterator[str]:
+        for name, value in self.parameters.items():
+            yield f"-{name}={value:g}" if isinstance(value, int | float) else f"-{name}={value}"
 
 
 def device() -> torch.device:
@@ -60,9 +69,23 @@ def small_shape(spec: OpSpec) -> tuple[int, int]:
 
 
 def cases(spec: OpSpec) -> list[Case]:
-    """Every shape in every dtype; then the small shape with other parameters than the defaults."""
+    """Every shape in every dtype; then the small shape with other parameters than the defaults, and
+    the variants.
+    """
     plain = [Case(*shape, dtype) for shape in spec.shapes for dtype in spec.dtypes]
-    return plain + changed_parameters(spec, spec.dtypes[0])
+    return plain + changed_parameters(spec, spec.dtypes[0]) + variants(spec)
+
+
+def variants(spec: OpSpec) -> list[Case]:
+    """Every variant: in the first dtype at all shapes but wide ones, in the others at the small."""
+    narrow = [shape for shape in spec.shapes if shape[1] <= NARROW]
+    first, *others = spec.dtypes
+    return [
+        Case(*shape, dtype, settings, name)
+        for name, settings in spec.variants.items()
+        for dtype, shapes in ((first, narrow), *((other, [small_shape(spec)]) for other in others))
+        for shape in shapes
+    ]
 
 
 def changed_parameters(spec: OpSpec, dtype: torch.dtype) -> list[Case]:
@@ -89,7 +112,7 @@ def check(
     function: Function,
     inputs: Sequence[Tensor],
     *,
-    parameters: Mapping[str, float] | None = None,
+    parameters: Mapping[str, Option] | None = None,
     seed: int = 0,
     layout: Callable[[Tensor], Tensor] | None = None,
 ) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch._decomp import core_aten_decompositions
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from workbench_kernels.spec import OpSpec
+from workbench_kernels.spec import OpSpec, Option
 
 # How often the reference is run with random roundings.
 ROUNDINGS = 16
@@ -56,18 +56,27 @@ def call(
     function: Callable[..., Any],
     inputs: Sequence[Tensor],
     *,
-    parameters: Mapping[str, float] | None = None,
+    parameters: Mapping[str, Option] | None = None,
     needs: Sequence[str] | None = None,
-) -> tuple[list[Tensor], tuple[Tensor, ...]]:
-    """Call with the inputs as leaves; those in `needs` (None: all that can) want a gradient.
+) -> tuple[list[Tensor | None], tuple[Tensor, ...]]:
+    """Call with the inputs as leaves; those in `needs` (None: all that can) want a gradient. One
+    that `parameters` name is left out.
 
     Returns the leaves and the outputs.
     """
     needs = spec.differentiable if needs is None else needs
-    named = zip(spec.tensors, inputs, strict=True)
-    leaves = [t.detach().requires_grad_(name in needs) for name, t in named]
-    outputs = function(*leaves, **(parameters or {}))
+    settings = dict(parameters or {})
+    leaves = [
+        None if name in settings else t.detach().requires_grad_(name in needs)
+        for name, t in zip(spec.tensors, inputs, strict=True)
+    ]
+    outputs = function(*leaves, **without(spec.tensors, settings))
     return leaves, outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def without(tensors: Sequence[str], parameters: Mapping[str, Option]) -> dict[str, Option]:
+    """The settings that are no tensors left out."""
+    return {name: value for name, value in parameters.items() if name not in tensors}
 
 
 def run(
@@ -76,7 +85,7 @@ def run(
     inputs: Sequence[Tensor],
     upstream: Sequence[Tensor | None],
     *,
-    parameters: Mapping[str, float] | None = None,
+    parameters: Mapping[str, Option] | None = None,
     needs: Sequence[str] | None = None,
 ) -> dict[str, Tensor]:
     """Outputs and gradients by name, as in `Expected`; a gradient autograd has not is left out."""
@@ -94,7 +103,7 @@ def output_names(count: int) -> list[str]:
 
 def gradients(
     names: Sequence[str],
-    leaves: Sequence[Tensor],
+    leaves: Sequence[Tensor | None],
     outputs: Sequence[Tensor],
     upstream: Sequence[Tensor | None],
     *,
@@ -107,7 +116,8 @@ def gradients(
     pairs = zip(outputs, upstream, strict=False)  # `compare` reports a wrong number or shape
     fits = [(y, dy) for y, dy in pairs if dy is not None and y.shape == dy.shape]
     sent = [(y, dy) for y, dy in fits if y.requires_grad]
-    wanted = {n: leaf for n, leaf in zip(names, leaves, strict=True) if leaf.requires_grad}
+    named = zip(names, leaves, strict=True)
+    wanted = {n: leaf for n, leaf in named if leaf is not None and leaf.requires_grad}
     if not sent or not wanted:
         return {}
     ys, dys = zip(*sent, strict=True)
@@ -120,7 +130,7 @@ def expect(
     spec: OpSpec,
     inputs: Sequence[Tensor],
     *,
-    parameters: Mapping[str, float] | None = None,
+    parameters: Mapping[str, Option] | None = None,
     needs: Sequence[str] | None = None,
     seed: int = 0,
     layout: Callable[[Tensor], Tensor] | None = None,
@@ -156,13 +166,14 @@ def _evaluate(
     inputs: Sequence[Tensor],
     upstream: Sequence[Tensor | None],
     *,
-    parameters: Mapping[str, float] | None,
+    parameters: Mapping[str, Option] | None,
     needs: Sequence[str] | None,
 ) -> dict[str, Tensor]:
     """The reference's outputs and gradients; an input without effect has a gradient of zeros."""
     needs = spec.differentiable if needs is None else needs
     named = zip(spec.tensors, inputs, strict=True)
-    zeros = {f"d{name}": torch.zeros_like(t) for name, t in named if name in needs}
+    wanted = set(needs) - (parameters or {}).keys()
+    zeros = {f"d{name}": torch.zeros_like(t) for name, t in named if name in wanted}
     return zeros | run(spec, spec.reference, inputs, upstream, parameters=parameters, needs=needs)
 
 

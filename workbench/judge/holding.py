@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from workbench_kernels.spec import OpSpec
+from workbench_kernels.spec import OpSpec, Option
 
 
 class Holding(ABC):
@@ -55,7 +55,7 @@ class Holding(ABC):
         self,
         handles: Sequence[int],
         needs: Sequence[str] | None = None,
-        parameters: Mapping[str, float] | None = None,
+        parameters: Mapping[str, Option] | None = None,
     ) -> dict[str, Any]:
         return {
             "names": self.spec.tensors,

@@ -21,7 +21,7 @@ from workbench.judge.remote import Ended, Remote, check_raised
 from workbench.judge.trial import Hand
 from workbench_kernels.bound import Comparison, compare
 from workbench_kernels.nn import module_name
-from workbench_kernels.spec import OpSpec
+from workbench_kernels.spec import OpSpec, Option
 from workbench_kernels.truth import Expected, output_names
 
 
@@ -138,7 +138,7 @@ class Op(Holding):
         self,
         inputs: Sequence[Tensor],
         *,
-        parameters: Mapping[str, float] | None = None,
+        parameters: Mapping[str, Option] | None = None,
         needs: Sequence[str] | None = None,
         seed: int = 0,
         layout: str = "",
@@ -164,7 +164,7 @@ class Op(Holding):
         handles: Sequence[int],
         expected: Expected | None = None,
         *,
-        parameters: Mapping[str, float] | None = None,
+        parameters: Mapping[str, Option] | None = None,
         needs: Sequence[str] | None = None,
         what: str = "function",
         poison: bool = False,

@@ -17,7 +17,7 @@ from workbench.judge.remote import Raised, Remote, check_raised
 from workbench.judge.sandbox import Sandbox
 from workbench.judge.stage import Stage
 from workbench.judge.trial import Skip
-from workbench_kernels.spec import OpSpec, Traffic
+from workbench_kernels.spec import OpSpec, Option, Traffic
 from workbench_kernels.truth import Expected
 
 # What a reference raises for inputs it was not made for.
@@ -83,7 +83,7 @@ class Referee:
         self,
         inputs: Sequence[Tensor],
         *,
-        parameters: Mapping[str, float] | None = None,
+        parameters: Mapping[str, Option] | None = None,
         needs: Sequence[str] | None = None,
         seed: int = 0,
         layout: str = "",
@@ -150,6 +150,7 @@ def _spec(described: dict[str, Any]) -> OpSpec:
         differentiable=tuple(described["differentiable"]),
         mutates=tuple(described["mutates"]),
         parameters=dict(described["parameters"]),
+        variants={str(name): dict(settings) for name, settings in described["variants"].items()},
         forward=Traffic(reads=described["forward"][0], writes=described["forward"][1]),
         backward=Traffic(reads=described["backward"][0], writes=described["backward"][1]),
         shapes=tuple((rows, cols) for rows, cols in described["shapes"]),

@@ -72,6 +72,7 @@ class Referee:
             "differentiable": spec.differentiable,
             "mutates": spec.mutates,
             "parameters": dict(spec.parameters),
+            "variants": {name: dict(settings) for name, settings in spec.variants.items()},
             "not varied": _not_varied(spec),
             "forward": [spec.forward.reads, spec.forward.writes],
             "backward": [spec.backward.reads, spec.backward.writes],
@@ -123,9 +124,19 @@ class Referee:
 
 
 def _not_varied(spec: OpSpec) -> list[str]:
-    """The numbers that the reference takes and the spec says nothing of."""
+    """What the reference takes and is never another than by default: a number or a flag that is in
+    no setting, a tensor that need not be there and always is.
+    """
     taken = inspect.signature(spec.reference).parameters.values()
-    return [p.name for p in taken if type(p.default) is float and p.name not in spec.parameters]
+    return [p.name for p in taken if p.default is not p.empty and not _varies(spec, p)]
+
+
+def _varies(spec: OpSpec, parameter: inspect.Parameter) -> bool:
+    name, settings = parameter.name, spec.variants.values()
+    if name in spec.tensors:
+        return any(name in setting for setting in settings)
+    others = (setting.get(name, parameter.default) for setting in settings)
+    return name in spec.parameters or any(value != parameter.default for value in others)
 
 
 def _one_value(gradient: Tensor) -> Tensor:

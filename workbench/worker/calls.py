@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench_kernels.truth import gradients
+from workbench_kernels.spec import Option
+from workbench_kernels.truth import gradients, without
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,18 @@ class Call:
     inputs: Sequence[Tensor]
     needs: Sequence[str]
     upstream: Sequence[Tensor | None]
-    parameters: Mapping[str, float]
+    parameters: Mapping[str, Option]
     kept: dict[tuple[int, bool, bool], Tensor] = field(default_factory=dict)
 
-    def leaves(self) -> list[Tensor]:
+    def leaves(self) -> list[Tensor | None]:
         """The inputs as the candidate gets them, sharing memory with ours: the same object in each
-        call that is given `kept`, as a weight is for a training job.
+        call that is given `kept`, as a weight is for a training job. None is left out.
         """
         named = zip(self.names, self.inputs, strict=True)
-        return [self._leaf(t, name in self.needs) for name, t in named]
+        return [
+            None if name in self.parameters else self._leaf(t, name in self.needs)
+            for name, t in named
+        ]
 
     def _leaf(self, t: Tensor, needed: bool) -> Tensor:
         key = id(t), needed, torch.is_inference_mode_enabled()
@@ -39,37 +43,37 @@ class Call:
             self.kept[key] = t.detach().requires_grad_(needed)
         return self.kept[key]
 
-    def changed(self, leaves: Sequence[Tensor]) -> list[str]:
+    def changed(self, leaves: Sequence[Tensor | None]) -> list[str]:
         """What a call did to its inputs besides their values."""
         return [
             f"the input {name} is {now}, was {before}"
             for name, t, leaf in zip(self.names, self.inputs, leaves, strict=True)
-            if (now := _look(leaf)) != (before := _look(t, name in self.needs))
+            if leaf is not None and (now := _look(leaf)) != (before := _look(t, name in self.needs))
         ]
 
     def outputs(
         self, function: Callable[..., Any], *, inner: bool = False
-    ) -> tuple[list[Tensor], tuple[Any, ...]]:
+    ) -> tuple[list[Tensor | None], tuple[Any, ...]]:
         """The leaves, and what the function returned for them; `inner`: for views of them, which
         are no leaves, as an inner layer of a network gets.
         """
         leaves = self.leaves()
-        passed = [t.view_as(t) for t in leaves] if inner else leaves
-        given = function(*passed, **self.parameters)
+        passed = [t if t is None or not inner else t.view_as(t) for t in leaves]
+        given = function(*passed, **without(self.names, self.parameters))
         return leaves, given if isinstance(given, tuple) else (given,)
 
     def gradients(
-        self, leaves: Sequence[Tensor], outputs: Sequence[Tensor], *, again: bool = False
+        self, leaves: Sequence[Tensor | None], outputs: Sequence[Tensor], *, again: bool = False
     ) -> dict[str, Tensor]:
         """The gradients, by the input's name; `again`: so that they can be asked for again."""
         return gradients(self.names, leaves, outputs, self.upstream, again=again)
 
 
-def twice(leaves: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
+def twice(leaves: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> list[Tensor]:
     """Derivatives of the summed gradients by the inputs and by the upstream gradients."""
     ys = [y for y in outputs if y.requires_grad]
     sent = [torch.ones_like(y, requires_grad=True) for y in ys]
-    wanted = [leaf for leaf in leaves if leaf.requires_grad]
+    wanted = [leaf for leaf in leaves if leaf is not None and leaf.requires_grad]
     grads = torch.autograd.grad(ys, wanted, sent, create_graph=True, materialize_grads=True)
     connected = [g.sum() for g in grads if g.requires_grad]
     if not connected:  # as constants, which is what they claim to be

@@ -23,6 +23,7 @@ from workbench.worker import timing
 from workbench.worker.calls import Call, change, form, share_memory, twice, uninitialised_is_nan
 from workbench.worker.holder import Holder, Reply, Request, detached, last_rows
 from workbench.worker.record import Recorder, originals, replaced, state
+from workbench_kernels.truth import without
 
 # Bound before any candidate is imported: replacing it in its module changes nothing here.
 _cpu = torch.Tensor.cpu
@@ -193,15 +194,19 @@ class Server(Holder):
 
 def _module(module: type[Any], call: Call) -> Any:
     """The module with the call's parameters, which its constructor must take by their names; the
-    others keep their defaults, and any other required argument is the width.
+    others keep their defaults, and any other required argument is the width. A tensor that is left
+    out and that a module may hold is False there, as in `LayerNorm(bias=False)`.
     """
-    wanted = inspect.signature(module).parameters.values()
+    signature = inspect.signature(module).parameters
+    wanted = signature.values()
+    settings = without(call.names, call.parameters)
+    settings |= {name: False for name in call.names if name in call.parameters.keys() & signature}
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     required = [p.name for p in wanted if p.default is p.empty and p.kind in named]
     width = call.inputs[0].shape[-1]
     # It may draw the values its parameters start from, but not find them in memory.
     with torch.random.fork_rng(range(torch.cuda.device_count())), uninitialised_is_nan():
-        instance = module(**{**dict.fromkeys(required, width), **call.parameters})
+        instance = module(**{**dict.fromkeys(required, width), **settings})
     _look_at(instance, call, width if len(required) == 1 else None)
     return instance
 

@@ -158,7 +158,8 @@ def _step(
         for y, dy in zip(outputs, call.upstream, strict=False)
         if dy is not None and y.requires_grad
     ]
-    wanted = [leaf for leaves, _ in ran for leaf in leaves if leaf.requires_grad]
+    known = [leaf for leaves, _ in ran for leaf in leaves if leaf is not None]
+    wanted = [leaf for leaf in known if leaf.requires_grad]
     started = time.perf_counter()
     if backward and sent:
         ys, dys = zip(*sent, strict=True)

@@ -136,9 +136,15 @@ class Spec:
         return drawn
 
     def _parameters(self) -> list[Comparison]:
-        """A parameter that is never another than its default need not do anything."""
+        """What is never another than by default need not do anything."""
+        spec = self.referee.spec
+        for name, settings in spec.variants.items():
+            if left := [n for n in spec.tensors if settings.get(n, n) is not n and settings[n]]:
+                raise Wrong(f"variant {name} sets {left[0]}, a tensor: it can only be left out")
         if missing := self.referee.not_varied:
-            raise Wrong(f"the reference takes {', '.join(missing)}; name it in `parameters`")
+            raise Wrong(
+                f"the reference takes {', '.join(missing)}; name it in `parameters` or `variants`"
+            )
         return []
 
 

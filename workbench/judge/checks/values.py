@@ -31,10 +31,12 @@ from workbench_kernels.bound import Comparison, compare
 from workbench_kernels.testing import (
     BATCHES,
     LAYOUTS,
+    NARROW,
     Case,
     cases,
     changed_parameters,
     small_shape,
+    variants,
 )
 
 # Layouts in which one input at a time is tried; and how small inputs are for a small parameter.
@@ -61,6 +63,7 @@ class Values:
             "forward": self.forward,
             "backward": self.backward,
             **parameters,
+            **({"variants": self.variants} if self.op.spec.variants else {}),
             "unseen shapes": self.unseen_shapes,
             "empty": self.empty,
             "leading dimensions": self.leading_dimensions,
@@ -110,6 +113,24 @@ class Values:
                 yield Trial(f"{case}, small inputs", small)
                 large = replace(case, parameters={name: 4.0 * value + 2.0})
                 yield Trial(str(large), partial(self._where_it_means_something, large, 1.0))
+
+    def variants(self) -> Iterator[Trial]:
+        """Each variant at the spec's sizes and at some that nobody was shown, and with gradients
+        wanted for some inputs and not for others.
+        """
+        spec = self.op.spec
+        for case in variants(spec):
+            yield Trial(str(case), partial(self._case, case))
+        unseen = [shape for shape in unseen_shapes(spec, self.sizes) if shape[1] <= NARROW]
+        for name, settings in spec.variants.items():
+            for shape in unseen:
+                case = Case(*shape, spec.dtypes[0], settings, name)
+                yield Trial(str(case), partial(self._case, case))
+            small = Case(*small_shape(spec), spec.dtypes[0], settings, name)
+            for needs in gradient_subsets(spec):
+                label = f"{small}: {', '.join(needs) or 'none'}"
+                there = tuple(tensor for tensor in needs if tensor not in settings)
+                yield Trial(label, partial(self._case, small, needs=there))
 
     def unseen_shapes(self) -> Iterator[Trial]:
         """Sizes drawn for this verdict, in every dtype."""

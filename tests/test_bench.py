@@ -26,9 +26,9 @@ from hypothesis import strategies as st
 from runs_fixtures import git, without_gpu
 
 from workbench.bench import bench as benching
+from workbench.bench import heat, table, tasks
 from workbench.bench import measure as measuring
 from workbench.bench import statistics as ours
-from workbench.bench import table, tasks
 from workbench.bench.bench import plan
 from workbench.bench.contest import Direction, interleave
 from workbench.bench.entrant import Entrant, Rival
@@ -52,6 +52,7 @@ from workbench.runs.store import Store
 from workbench.worker import timing
 from workbench.worker.calls import Call
 from workbench_kernels.bound import compare
+from workbench_kernels.spec import OpSpec, Traffic
 
 SECONDS = st.floats(1e-6, 1.0)
 # So long that the device's clock ticks often enough.
@@ -149,6 +150,36 @@ def test_a_drifting_machine_hides_no_difference_and_makes_none() -> None:
     assert found.loses()
     assert not point({OURS: 1e-5, "slower": 2e-5}).loses()
     assert found.against("nobody", "forward") is None
+
+
+def test_a_floor_is_of_bytes_or_of_products() -> None:
+    """Whichever takes longer; an op of products shows its rate of operations too."""
+    ceilings = {"copy bytes/s": 4e12, "bf16 FLOP/s": 8e14}
+    moved: dict[Direction, float] = {"forward": 4e6, "both": 8e6}
+    flops: dict[Direction, float] = {"forward": 8e6, "both": 8e9}
+    floors = heat._floors(moved, flops, ceilings)
+    assert floors == {"forward": pytest.approx(1e-6), "both": pytest.approx(1e-5)}
+    assert heat._floors(moved, flops, {}) == {}
+    spec = OpSpec(
+        name="product",
+        tier=3,
+        reference=lambda x: x,
+        inputs=lambda rows, cols: (),
+        tensors=("x",),
+        differentiable=("x",),
+        forward=Traffic(reads=1, writes=1, flops=2 * 4096),
+        backward=Traffic(reads=2, writes=1, flops=4 * 4096),
+        shapes=((2, 8),),
+        sweep=((2, 8),),
+    )
+    _, counted = heat._work(spec, 1000, torch.bfloat16, ["forward", "backward", "both"])
+    assert counted == {"forward": 8192e3, "backward": 16384e3, "both": 24576e3}
+    one = point({OURS: 1e-5}).model_copy(update={"flops": {"forward": 5e9}})
+    ours_now = one.of(OURS)
+    assert ours_now is not None
+    shown = float(table.row(one, "forward")["TFLOP/s"])
+    assert shown == pytest.approx(5e9 / ours_now.times["forward"].median / 1e12, abs=0.5)
+    assert "TFLOP/s" not in table.row(one, "both")
 
 
 def test_losses_come_first() -> None:

@@ -18,15 +18,19 @@ Option = float | int | bool | str | None
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
-    """Transfers a direction can't avoid, each input read once and each output written once.
+    """What a direction can't avoid: transfers, each input read once and each output written once,
+    and the arithmetic of matrix products.
 
     `reads` and `writes` count tensors of the full shape (rows, cols); smaller tensors (a weight,
     one value per row) are left out: they vanish against the full ones. bytes = (reads + writes) ·
-    rows · cols · itemsize.
+    rows · cols · itemsize. `flops` are the operations of matrix products for each element of that
+    shape, two for each product of numbers that is added up; other arithmetic hides behind the
+    transfers.
     """
 
     reads: float
     writes: float
+    flops: float = 0.0
 
     def bytes(self, elements: int, dtype: torch.dtype) -> float:
         """Bytes that must move for `elements` elements of `dtype`."""

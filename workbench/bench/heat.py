@@ -207,14 +207,14 @@ class Heat:
         self, ceilings: Mapping[str, float], clock: dict[Direction, tuple[float, float]]
     ) -> Point:
         rows, cols = self._size
-        moved = _bytes(self._referee.spec, rows * cols, self._dtype, self._directions)
-        rate = ceilings.get("copy bytes/s", 0.0)
+        moved, flops = _work(self._referee.spec, rows * cols, self._dtype, self._directions)
         return Point(
             rows=rows,
             cols=cols,
             dtype=dtype_name(self._dtype),
             bytes=moved,
-            floors={d: n / rate for d, n in moved.items()} if rate else {},
+            floors=_floors(moved, flops, ceilings),
+            flops=flops if any(flops.values()) else {},
             results=tuple(self._found.values()),
             clock=clock,
         )
@@ -226,13 +226,27 @@ def how_few(rows: int, cols: int) -> int:
     return next(fits, rows)
 
 
-def _bytes(
+def _work(
     spec: OpSpec, elements: int, dtype: torch.dtype, directions: Sequence[Direction]
-) -> dict[Direction, float]:
+) -> tuple[dict[Direction, float], dict[Direction, float]]:
+    """The bytes that must move, and the operations of matrix products, by direction."""
     both = (spec.forward, spec.backward)
     traffic: dict[Direction, Sequence[Traffic]] = {
         "forward": both[:1],
         "backward": both[1:],
         "both": both,
     }
-    return {d: sum(one.bytes(elements, dtype) for one in traffic[d]) for d in directions}
+    moved = {d: sum(one.bytes(elements, dtype) for one in traffic[d]) for d in directions}
+    return moved, {d: elements * sum(one.flops for one in traffic[d]) for d in directions}
+
+
+def _floors(
+    moved: Mapping[Direction, float],
+    flops: Mapping[Direction, float],
+    ceilings: Mapping[str, float],
+) -> dict[Direction, float]:
+    """The seconds that both take at least, on this GPU."""
+    copy, product = ceilings.get("copy bytes/s"), ceilings.get("bf16 FLOP/s")
+    if not copy:
+        return {}
+    return {d: max(moved[d] / copy, flops[d] / product if product else 0.0) for d in moved}

@@ -39,8 +39,9 @@ class Result(_Frozen):
 
 
 class Point(_Frozen):
-    """One size. `floors` are the seconds that moving the bytes takes at the rate of a copy;
-    `clock` is (by the judge's clock, by the device's events) per call of the op, by direction.
+    """One size. `floors` are the seconds that it takes at least: to move the bytes at the rate of a
+    copy, or for `flops` at that of a matrix product, whichever is more. `clock` is (by the judge's
+    clock, by the device's events) per call of the op, by direction.
     """
 
     rows: int
@@ -48,6 +49,7 @@ class Point(_Frozen):
     dtype: str
     bytes: dict[Direction, float]
     floors: dict[Direction, float]
+    flops: dict[Direction, float] = {}
     results: tuple[Result, ...]
     clock: dict[Direction, tuple[float, float]] = {}
 

@@ -32,10 +32,18 @@ def row(point: Point, direction: Direction) -> dict[str, Any]:
         "us": f"{1e6 * time.median:.1f}",
         "interval": f"{1e6 * time.low:.1f}-{1e6 * time.high:.1f}",
         "GB/s": f"{point.bytes[direction] / time.median / 1e9:.0f}",
+        **_rate(point, direction, time.median),
         "floor": f"{point.floors[direction] / time.median:.2f}" if point.floors else "n/a",
         "host us": f"{1e6 * ours.host_seconds[direction]:.1f}",
         **peers,
     }
+
+
+def _rate(point: Point, direction: Direction, seconds: float) -> dict[str, str]:
+    """Of an op of matrix products, how many operations a second."""
+    if direction not in point.flops:
+        return {}
+    return {"TFLOP/s": f"{point.flops[direction] / seconds / 1e12:.0f}"}
 
 
 def times(ratio: Interval | None) -> str:

@@ -151,12 +151,16 @@ def _spec(described: dict[str, Any]) -> OpSpec:
         mutates=tuple(described["mutates"]),
         parameters=dict(described["parameters"]),
         variants={str(name): dict(settings) for name, settings in described["variants"].items()},
-        forward=Traffic(reads=described["forward"][0], writes=described["forward"][1]),
-        backward=Traffic(reads=described["backward"][0], writes=described["backward"][1]),
+        forward=_traffic(*described["forward"]),
+        backward=_traffic(*described["backward"]),
         shapes=tuple((rows, cols) for rows, cols in described["shapes"]),
         sweep=tuple((rows, cols) for rows, cols in described["sweep"]),
         dtypes=tuple(getattr(torch, name) for name in described["dtypes"]),
     )
+
+
+def _traffic(reads: float, writes: float, flops: float) -> Traffic:
+    return Traffic(reads=reads, writes=writes, flops=flops)
 
 
 def _elsewhere(*_: Any, **__: Any) -> Any:

@@ -4,6 +4,7 @@ in the file.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -143,6 +144,20 @@ class KernelView:
                 f"{tensor.name} = tl.load({tensor.pointer}{where}{mask.replace('0.0', '0')}) != 0"
             )
         return f"{tensor.name} = tl.load({tensor.pointer}{where}{mask}).to(tl.float32)"
+
+    @property
+    def steps(self) -> list[str]:
+        """The arithmetic, each column's values loaded right before they are needed. Until then the
+        registers are free for what a row's reductions read: a kernel that loads weight and bias
+        first has half as many programs at once.
+        """
+        waiting = {t.name: t for t in self.plan.inputs if t.kind == Kind.COLUMN}
+        steps = list[str]()
+        for line in self.plan.lines:
+            for name in [n for n in waiting if re.search(rf"\b{n}\b", line)]:
+                steps.append(self.load(waiting.pop(name)))
+            steps.append(line)
+        return [*steps, *(self.load(tensor) for tensor in waiting.values())]
 
     def load_again(self, tensor: Tensor, last: bool) -> str:
         """The same in a pass over a wide row: kept in the cache until the last pass is done."""

@@ -9,13 +9,9 @@ EDITS = {
     "kernel.py": [
         (
             "    weight = tl.load(WEIGHT + cols, mask=col_mask, other=0.0).to(tl.float32)\n"
-            "    rows",
-            "    rows",
-        ),
-        (
-            "    row_sum = tl.sum(x * x, axis",
+            "    y = x",
             "    weight = tl.load(WEIGHT + offsets, mask=mask, other=0.0).to(tl.float32)\n"
-            "    row_sum = tl.sum(x * x, axis",
+            "    y = x",
         ),
         (
             "    weight = tl.load(WEIGHT + cols, mask=col_mask, other=0.0).to(tl.float32)\n"

@@ -7,7 +7,6 @@ EDITS = {
             """\
     cols = tl.arange(0, BLOCK_COLS)[None, :]
     col_mask = cols < n_cols
-    weight = tl.load(WEIGHT + cols, mask=col_mask, other=0.0).to(tl.float32)
     rows = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)[:, None]
     row_mask = rows < n_rows
     mask = row_mask & col_mask
@@ -15,6 +14,7 @@ EDITS = {
     x = tl.load(X + offsets, mask=mask, other=0.0).to(tl.float32)
     row_sum = tl.sum(x * x, axis=1, keep_dims=True)
     rstd = tl.rsqrt(numerics.divide(row_sum, n_cols) + eps)
+    weight = tl.load(WEIGHT + cols, mask=col_mask, other=0.0).to(tl.float32)
     y = x * rstd * weight
     tl.store(Y + offsets, y.to(Y.dtype.element_ty), mask=mask)
     tl.store(RSTD + rows, rstd, mask=row_mask)

@@ -16,14 +16,19 @@ from court import write_fixture
 from jobs_fixtures import FILES, done, job
 from runs_fixtures import git
 
+from workbench import judge
 from workbench.bench.progress import Step
+from workbench.console import Terminal
 from workbench.errors import StorageError, UsageError
 from workbench.jobs import Done, executor, gpus, lock
 from workbench.jobs.gpus import Gpu
 from workbench.jobs.job import Seldom
 from workbench.jobs.local import Local
 from workbench.jobs.snapshot import snapshot
+from workbench.judge.verdict import Verdict
 from workbench.repository import content
+from workbench.verification import targets
+from workbench.verification import verify as verifying
 
 TWO = [Gpu("GPU-0", "GPU-0", "A"), Gpu("GPU-1", "GPU-1", "B")]
 HERE = Path(__file__).parents[1]
@@ -85,6 +90,25 @@ def test_a_lock_is_anyones_and_no_link(locks: Path) -> None:
     with pytest.raises(StorageError):
         lock.is_free("GPU-1")
     assert (locks / "victim").read_text() == "mine"
+
+
+def test_nobody_is_timed_while_an_op_is_judged(
+    locks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The judge keeps a GPU as busy as a measurement does."""
+    held = list[bool]()
+
+    def verify(root: Path, op: str, **_: object) -> Verdict:
+        held.append(not lock.is_free("GPU-0"))
+        return Verdict(op=op, seed=1)
+
+    monkeypatch.setattr(lock, "gpus", lambda: TWO)
+    monkeypatch.setattr(judge, "verify", verify)
+    root = write_fixture(tmp_path / "root", "relu2")
+    with targets.resolve(str(root), None) as found:
+        verifying.verify(found, Terminal(as_json=True))
+    assert held == [True]
+    assert lock.is_free("GPU-0")
 
 
 def test_a_lock_on_a_file_that_is_gone_is_none(locks: Path) -> None:

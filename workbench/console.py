@@ -45,6 +45,7 @@ class Terminal:
         self.as_json = as_json
         self.out = Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
         self._live: Progress | None = None
+        self._said = ""
 
     def __enter__(self) -> Terminal:
         return self
@@ -70,8 +71,9 @@ class Terminal:
         """Say what the stage that runs is at: beside its spinner, or a line where there is none."""
         if self._live is not None:
             self._live.update(self._live.task_ids[0], doing=printable(what))
-        elif not self.as_json:
+        elif not self.as_json and what != self._said:
             self.facts("", [what])
+        self._said = what
 
     def finished(self, stage: str, result: StageResult) -> None:
         """Print the stage's line."""

@@ -134,6 +134,7 @@ def verify(context: Context) -> StageResult:
     """Ask the judge whether the op is right, and whether its spec is the one that was confirmed."""
     from workbench import judge
     from workbench.evidence.make import of_verdict
+    from workbench.jobs import lock
     from workbench.verification.result import joined
     from workbench.verification.rules import spec_of_base, spec_of_run
 
@@ -142,7 +143,8 @@ def verify(context: Context) -> StageResult:
         stands = spec_of_run(run, root, run.op)
     else:
         stands = spec_of_base(Repository.discover(context.folder), run.base, root, run.op)
-    verdict = joined(judge.verify(root, run.op), [stands])
+    with lock.own_gpu(lambda step: context.tell(step.what)):  # nobody is timed meanwhile
+        verdict = joined(judge.verify(root, run.op), [stands])
     failures = [f"{check.name}: {check.message}" for check in verdict.failures]
     unknown = [f"{check.name}: {check.message}" for check in verdict.skipped]
     if verdict.interpreted:
@@ -194,14 +196,13 @@ def bench(context: Context) -> StageResult:
 def _measured(context: Context) -> StageResult:
     from workbench.bench import table
     from workbench.bench.measure import Plan, measure
-    from workbench.bench.progress import nobody
     from workbench.evidence.make import of_measurement
     from workbench.jobs import lock
     from workbench.judge import sandbox
 
     op, root = context.run.op, context.root
     files = content(root, op).digests
-    with lock.own_gpu(nobody):
+    with lock.own_gpu(lambda step: context.tell(step.what)):
         found = measure(root, op, Plan())
     return StageResult(
         ok=not found.failures,

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from workbench import judge
 from workbench.evidence.make import of_verdict
+from workbench.jobs import lock
 from workbench.judge.verdict import Check, Verdict
 from workbench.text import printable
 from workbench.verification.result import OpResult, Verification, joined
@@ -17,6 +18,9 @@ class Progress(Protocol):
 
     def started(self, stage: str) -> None:
         """An op is about to be judged."""
+
+    def doing(self, what: str) -> None:
+        """What keeps it."""
 
     def judged(self, result: OpResult) -> None:
         """It was."""
@@ -35,7 +39,7 @@ def verify(
     for op in target.ops:
         progress.started(op)
         checks = [rule(op) for rule in target.rules]
-        verdict = joined(_judge(target, op, seed, timeout), checks)
+        verdict = joined(_judge(target, op, seed, timeout, progress), checks)
         result = OpResult(op=op, verdict=verdict, evidence=_keep(target, verdict))
         progress.judged(result)
         results.append(result)
@@ -60,12 +64,15 @@ def _keep(target: Target, verdict: Verdict) -> str | None:
     return record.id
 
 
-def _judge(target: Target, op: str, seed: int | None, timeout: float | None) -> Verdict:
+def _judge(
+    target: Target, op: str, seed: int | None, timeout: float | None, progress: Progress
+) -> Verdict:
     if not op.isidentifier():
         problem = Check(
             name="source", status="failed", message=f"{printable(op)} is not a name for an op"
         )
         return Verdict(op=op, seed=seed or 0, checks=(problem,))
-    if timeout is None:
-        return judge.verify(target.root, op, seed=seed)
-    return judge.verify(target.root, op, seed=seed, timeout=timeout)
+    with lock.own_gpu(lambda step: progress.doing(step.what)):  # nobody is timed meanwhile
+        if timeout is None:
+            return judge.verify(target.root, op, seed=seed)
+        return judge.verify(target.root, op, seed=seed, timeout=timeout)

@@ -326,6 +326,19 @@ def test_a_target_or_a_budget_ends_the_search(tmp_path: Path) -> None:
     assert not found.waves and "budget" in found.stopped
 
 
+def test_a_wave_is_as_long_as_there_is_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    patience = Patience(100.0)
+    assert patience.room(10) == 10  # nobody knows yet what one takes
+    now[0] += 60.0
+    patience.note(0.5, 60.0, 10)
+    assert not patience.over({}, {}) and patience.room(10) == 6
+    now[0] += 36.0
+    patience.note(0.5, 36.0, 6)
+    assert patience.over({}, {}) == "the budget of 100 s is spent"
+
+
 # The race
 
 

@@ -143,9 +143,9 @@ class Patience:
     seconds: float
     targets: Sequence[Target] = ()
     noise: float = 0.0
-    _began: float = field(default_factory=time.monotonic)
+    _began: float = field(default_factory=lambda: time.monotonic())
     _fruitless: int = 0
-    _longest: float = 0.0
+    _dearest: float = 0.0
 
     @property
     def spent(self) -> float:
@@ -156,18 +156,23 @@ class Patience:
         """Someone else looks now."""
         self._fruitless = 0
 
-    def note(self, gained: float, seconds: float) -> None:
-        """A wave took so long, and saved such a share of the time."""
+    def note(self, gained: float, seconds: float, count: int) -> None:
+        """A wave of so many ideas took so long, and saved such a share of the time."""
         small = gained <= max(LEAST_GAIN, self.noise)
         self._fruitless = self._fruitless + 1 if small else 0
-        self._longest = max(self._longest, seconds)
+        self._dearest = max(self._dearest, seconds / count)
+
+    def room(self, count: int) -> int:
+        """For how many of so many ideas there is time, by what one took at most."""
+        left = self.seconds - self.spent
+        return min(count, int(left / self._dearest)) if self._dearest else count
 
     def over(self, times: Times, floors: Times) -> str:
         """Why to stop; "" to go on. The times are those of the best so far."""
         if self._fruitless >= FRUITLESS:
             return f"{FRUITLESS} waves in a row gained no {max(LEAST_GAIN, self.noise):.1%}"
-        if self.spent + self._longest > self.seconds:
-            return f"another wave would not fit the budget of {self.seconds:.0f} s"
+        if self.spent >= self.seconds or not self.room(1):
+            return f"the budget of {self.seconds:.0f} s is spent"
         if self.targets and all(target.reached(times, floors) for target in self.targets):
             return f"{' and '.join(target.text for target in self.targets)} is reached"
         return ""

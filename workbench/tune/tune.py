@@ -72,6 +72,7 @@ class Tuning:
             self.patience.anew()
             while not (stopped := self.patience.over(self.times, self.floors)):
                 ideas = proposer.propose(best)
+                ideas = ideas[: self.patience.room(len(ideas))]
                 if not ideas:
                     stopped = "nothing is left to try"
                     break
@@ -84,7 +85,7 @@ class Tuning:
                 settled = proposer.settle(wave, self.patience.noise)
                 gained = gain(settled.ratios)
                 self.notebook.settled(wave, settled, gained)
-                self.patience.note(gained, time.monotonic() - began)
+                self.patience.note(gained, time.monotonic() - began, len(ideas))
                 self.times = {**self.times, **{r.where: r.seconds for r in settled.ratios}}
                 best = settled.best
         self.notebook.ended(best, stopped)

@@ -265,7 +265,7 @@ def test_the_command_says_that_it_needs_a_gpu(library: Path) -> None:
     assert answer["exit_code"] == 2 and "there is no author 'nobody'" in answer["error"]
 
 
-@pytest.mark.parametrize("places", [0, 2])
+@pytest.mark.parametrize("places", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_panel_asks_the_judge(places: int, tmp_path: Path) -> None:
     """The real one: a variant with other numbers passes, one that leaves out its work does not."""
     root = write_library(tmp_path)

@@ -79,18 +79,23 @@ def drafted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def command(root: Path, *arguments: str) -> str:
+    """What it prints, passed on line by line: it takes minutes."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")])}
-    done = subprocess.run(
+    lines, began = list[str](), time.monotonic()
+    with subprocess.Popen(
         [sys.executable, "-m", "workbench", *arguments],
         cwd=root,
-        env=environment,
-        capture_output=True,
+        env=environment | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-    )
-    print(done.stdout, done.stderr)
-    assert not done.returncode, done.stderr
-    return done.stdout
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(f"{time.monotonic() - began:5.0f} s  {line}", end="", flush=True)
+            lines.append(line)
+    assert not process.returncode, lines
+    return "".join(lines)
 
 
 def known(good: str) -> Iterator[str]:

@@ -26,6 +26,17 @@ def _configs() -> list[triton.Config]:
 @triton.autotune(configs=_configs(), key=['n'])
 @triton.jit
 def _k(X, n, BLOCK: tl.constexpr): ...
+--- overloads, of which one takes no tensor
+from typing import overload
+@overload
+def f(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]: ...
+@overload
+def f(q: Tensor, k: None) -> Tensor: ...
+def f(q: Tensor, k: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
+    return q if k is None else (q, k)
+
+def g(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    return f(q, k)
 --- heuristics
 @triton.heuristics({'EVEN': lambda args: args['n'] % args['BLOCK'] == 0})
 @triton.jit

@@ -18,14 +18,14 @@ class Bindings:
     """The names of all files. `changed` is set where a name is found to stand for more.
 
     `scopes` has the scope of every node, `inner` those that functions and classes open, `context`
-    what is kept on a `ctx`, `given` the parameter that each argument goes to. `annotated` says what
-    a parameter is declared to be.
+    what is kept on a `ctx`, `given` the parameters that each argument may go to. `annotated` says
+    what a parameter is declared to be.
     """
 
     def __init__(self, modules: Sequence[Module], annotated: Callable[[ast.arg], Values]) -> None:
         self.changed = False
         self._annotated = annotated
-        self.given: dict[ast.AST, ast.arg] = {}
+        self.given: dict[ast.AST, set[ast.arg]] = {}
         self.scopes = {n: s for module in modules for n, s in module.scopes.items()}
         self.inner = {n: s for module in modules for n, s in module.inner.items()}
         self.context = Scope(ast.Module([], []))
@@ -99,7 +99,7 @@ class Bindings:
     def _give(self, scope: Scope, parameter: ast.arg, values: Values, given: ast.expr) -> None:
         if parameter.arg in CONTEXTS:
             return
-        self.given[given] = parameter
+        self.given.setdefault(given, set()).add(parameter)
         if parameter.annotation and ANY.isdisjoint(self._annotated(parameter)):
             telling = ("state", "kernel", "name", "function", "library")
             values = frozenset(v for v in values if v.kind in telling)

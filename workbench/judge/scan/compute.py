@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from workbench.judge.scan.finding import Finding, shown
 from workbench.judge.scan.names import LIBRARY
-from workbench.judge.scan.values import elements, holds_tensors, may_be_tensor
+from workbench.judge.scan.values import Values, elements, holds_tensors, may_be_tensor
 from workbench.judge.scan.view import View
 
 _KERNEL = "compute it in a @triton.jit kernel"
@@ -97,12 +97,18 @@ def calls(view: View) -> Iterator[Finding]:
 
 def disguises(view: View) -> Iterator[Finding]:
     """No tensor is passed where a parameter is declared a plain number."""
-    for given, parameter in view.program.given.items():
+    for given, parameters in view.program.given.items():
         if given in view.module.scopes and view.is_tensor(given):
-            kinds = {value.kind for value in view.program.annotated(parameter)}
-            if kinds and kinds <= {"data", "none"}:
-                why = f"is a tensor, and {parameter.arg} is declared to be none; declare a Tensor"
+            plain = {p.arg for p in parameters if _is_plain(view.program.annotated(p))}
+            for name in sorted(plain):
+                why = f"is a tensor, and {name} is declared to be none; declare a Tensor"
                 yield view.finding(given, "torch-compute", f"{shown(given)} {why}")
+
+
+def _is_plain(declared: Values) -> bool:
+    """Whether a declaration speaks of numbers, strings or None alone."""
+    kinds = {value.kind for value in declared}
+    return bool(kinds) and kinds <= {"data", "none"}
 
 
 def kernel_calls(view: View) -> Iterator[Finding]:

@@ -380,8 +380,8 @@ class Program:
         return found or self._unknown
 
     @property
-    def given(self) -> dict[ast.AST, ast.arg]:
-        """What calls pass, and the parameter that it goes to."""
+    def given(self) -> dict[ast.AST, set[ast.arg]]:
+        """What calls pass, and the parameters that it may go to."""
         return self._bindings.given
 
     # ---- decorators
@@ -407,6 +407,8 @@ class Program:
 
     def _decorate(self, name: str, values: Values) -> Values:
         nodes = {value.node for value in values if value.kind == "function" and value.node}
+        if name == "typing.overload":  # says what there is, and is never called
+            return NOTHING
         if name in _KERNELS:
             self.kernels |= nodes
             return frozenset(Value("kernel", node=node) for node in nodes) or values

@@ -239,7 +239,7 @@ def _keeps(view: View, node: Function) -> str:
 
 def _is_given_plain(view: View, node: Function, argument: ast.arg) -> bool:
     """Whether all calls are known, and give a parameter without a type nothing but plain data."""
-    given = [expression for expression, to in view.program.given.items() if to is argument]
+    given = [expression for expression, to in view.program.given.items() if argument in to]
     kinds = [{value.kind for value in view.value(expression)} for expression in given]
     plain = bool(kinds) and all(found and found <= {"data", "none"} for found in kinds)
     return plain and all(

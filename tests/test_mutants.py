@@ -11,8 +11,11 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -93,7 +96,7 @@ ODD = {"kernel.py": KERNEL, "wrapper.py": WRAPPER}
 CHANGED = [
     ("zero output", "total / n_cols - picked)", "((total / n_cols - picked) * 0.0))"),
     ("missing gradient", "dy * tl.exp(x), keep", "((dy * tl.exp(x)) * 0.0), keep"),
-    ("missing gradient", "return dx,", "return (torch.utils._pytree.tree_map_only("),
+    ("missing gradient", "return dx,", 'return (__import__("torch").utils._pytree.tree_map_only('),
     ("doubled gradient", "dy * tl.exp(x), keep", "((dy * tl.exp(x)) * 2.0), keep"),
     ("sign", "dy * tl.exp(x), keep", "(-(dy * tl.exp(x))), keep"),
     ("sign", "n_cols - picked", "n_cols + picked"),
@@ -365,3 +368,16 @@ def test_a_suite_without_gradients_lets_wrong_ones_live(ended: dict[str, int]) -
     for name, code in forward_only.items():
         assert code == (1 if "zero-output" in name else 0), name
     assert len(forward_only) >= 3
+
+
+def test_a_mutant_needs_no_import_of_the_file() -> None:
+    """It has wrong gradients; stumbling over a name would say nothing of the tests."""
+    text = "def backward(dy, needs):\n    return [dy, None]\n\nb = op.define('b', backward)\n"
+    made = mutants({"kernel.py": text, "wrapper.py": ""}, most=99)
+    gradients = [m for m in made if m.name.startswith(("missing-gradient", "doubled-gradient"))]
+    assert len(gradients) == 2
+    for mutant in gradients:
+        scope: dict[str, Any] = {"op": SimpleNamespace(define=lambda *_: None)}
+        exec(mutant.source, scope)
+        dy, nothing = scope["backward"](torch.ones(2), [True, True])
+        assert nothing is None and not torch.equal(dy, torch.ones(2))

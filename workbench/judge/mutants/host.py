@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from workbench.judge.mutants.change import Change, Program, short
 from workbench.judge.mutants.program import Function, called, last_name
 
-_EACH = "torch.utils._pytree.tree_map_only(torch.Tensor, {}, {})"
+# Whether or not the file imports it: a mutant that stumbles over a name says nothing of the tests.
+_TORCH = '__import__("torch")'
+_EACH = f"{_TORCH}.utils._pytree.tree_map_only({_TORCH}.Tensor, {{}}, {{}})"
 
 
 def missing_gradient(function: Function, program: Program) -> Iterator[Change]:
     """A gradient is returned as zeros."""
     for node in _returned(function):
-        new = _EACH.format("torch.zeros_like", ast.unparse(node))
+        new = _EACH.format(f"{_TORCH}.zeros_like", ast.unparse(node))
         what = f"{short(node)} is returned as zeros"
         yield Change("missing gradient", function, node, new, what)
 

@@ -1,0 +1,251 @@
+"""What ops that rotate heads share: pairs of features, tables of cosines, how heads lie in memory.
+
+A head's first R features are rotated in pairs: features i and R/2 + i, or 2i and 2i + 1 where they
+are interleaved. Tables have R columns, or R/2: one for each pair.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from workbench_kernels.launch import Tile, check, check_shape, row_tile
+from workbench_kernels.tuning import Table
+
+PAIRINGS = ("half", "interleaved", "interleaved_to_half")
+
+
+@triton.jit
+def load_pairs(
+    X, mask, stride, HALF: tl.constexpr, BLOCK_HALF: tl.constexpr, INTERLEAVED: tl.constexpr
+):
+    """The first and the second of each pair: [heads, tokens, BLOCK_HALF]."""
+    if INTERLEAVED:
+        cols = tl.arange(0, 2 * BLOCK_HALF)[None, None, :]
+        both = tl.load(X + cols * stride, mask=mask & (cols < 2 * HALF), other=0.0)
+        first, second = tl.split(tl.reshape(both, (both.shape[0], both.shape[1], BLOCK_HALF, 2)))
+    else:
+        cols = tl.arange(0, BLOCK_HALF)[None, None, :]
+        inside = mask & (cols < HALF)
+        first = tl.load(X + cols * stride, mask=inside, other=0.0)
+        second = tl.load(X + (HALF + cols) * stride, mask=inside, other=0.0)
+    return first.to(tl.float32), second.to(tl.float32)
+
+
+@triton.jit
+def store_pairs(
+    Y, first, second, mask, HALF: tl.constexpr, BLOCK_HALF: tl.constexpr, INTERLEAVED: tl.constexpr
+):
+    first, second = first.to(Y.dtype.element_ty), second.to(Y.dtype.element_ty)
+    if INTERLEAVED:
+        cols = tl.arange(0, 2 * BLOCK_HALF)[None, None, :]
+        both = tl.join(first, second)
+        both = tl.reshape(both, (both.shape[0], both.shape[1], 2 * BLOCK_HALF))
+        tl.store(Y + cols, both, mask=mask & (cols < 2 * HALF))
+    else:
+        cols = tl.arange(0, BLOCK_HALF)[None, None, :]
+        inside = mask & (cols < HALF)
+        tl.store(Y + cols, first, mask=inside)
+        tl.store(Y + HALF + cols, second, mask=inside)
+
+
+@triton.jit
+def load_table(
+    TABLE,
+    mask,
+    strides,
+    bounds,
+    HALF: tl.constexpr,
+    BLOCK_HALF: tl.constexpr,
+    INTERLEAVED: tl.constexpr,
+    PER_PAIR: tl.constexpr,
+    SECTIONS: tl.constexpr,
+):
+    """What goes with the first and the second of each pair: [1, tokens, BLOCK_HALF]."""
+    axis_stride, _batch_stride, _token_stride, stride = strides
+    if SECTIONS:
+        if INTERLEAVED and not PER_PAIR:
+            pairs = tl.arange(0, 2 * BLOCK_HALF)[None, None, :] // 2
+        else:
+            pairs = tl.arange(0, BLOCK_HALF)[None, None, :]
+        for bound in tl.static_range(len(bounds)):
+            TABLE += (pairs >= bounds[bound]).to(tl.int64) * axis_stride
+    if PER_PAIR:
+        cols = tl.arange(0, BLOCK_HALF)[None, None, :]
+        first = tl.load(TABLE + cols * stride, mask=mask & (cols < HALF), other=0.0).to(tl.float32)
+        second = first
+    else:
+        first, second = load_pairs(TABLE, mask, stride, HALF, BLOCK_HALF, INTERLEAVED)
+    return first, second
+
+
+def interleaved(pairing: str) -> tuple[bool, bool]:
+    """Whether pairs lie next to each other in what is rotated, and in what becomes of it."""
+    return pairing != "half", pairing == "interleaved"
+
+
+def four_dims(x: Tensor, heads_dim: int) -> Tensor:
+    """(batches, tokens, heads, features) whose features are dense: a view where that can be."""
+    if x.stride(-1) != 1:
+        x = x.contiguous()
+    x = x.movedim(heads_dim, -2)
+    if x.ndim > 4:
+        return x.flatten(0, -4)
+    return x.reshape((1,) * (4 - x.ndim) + x.shape)
+
+
+def tables_like(
+    cos: Tensor, sin: Tensor, x: Tensor, heads_dim: int, sections: list[int]
+) -> tuple[Tensor, Tensor]:
+    """(axes, batches, tokens, columns): tables as they are seen from the tokens of `x`, of the same
+    strides.
+    """
+    cos, sin = (_table_like(t, x, heads_dim, bool(sections)) for t in (cos, sin))
+    return (cos, sin) if cos.stride() == sin.stride() else (cos.contiguous(), sin.contiguous())
+
+
+def _table_like(table: Tensor, x: Tensor, heads_dim: int, has_axes: bool) -> Tensor:
+    tokens = x.movedim(heads_dim, -2).shape[:-2]
+    axes, own = (table.shape[:1], table.shape[1:]) if has_axes else ((1,), table.shape)
+    table = table.reshape((*axes, *(1,) * (len(tokens) + 1 - len(own)), *own))
+    table = table.expand((*axes, *tokens, own[-1]))
+    if len(tokens) > 2:
+        return table.flatten(1, -3)
+    return table.reshape((*axes, *(1,) * (2 - len(tokens)), *tokens, own[-1]))
+
+
+class Split(NamedTuple):
+    """How heads are dealt out to programs: each has `heads` of them at the tile's many tokens."""
+
+    tile: Tile
+    heads: int
+    groups: tuple[int, int]  # of q and of k
+
+
+@cache
+def split(width: int, q_heads: int, k_heads: int, table: Table) -> Split:
+    """The tokens and heads of a program, by what an op declares; its parameter `heads` says how
+    many heads share what is read of the tables.
+    """
+    heads = min(table.at(width)["heads"], _power_of_2(max(q_heads, k_heads)))
+    return Split(row_tile(width, table), heads, (-(-q_heads // heads), -(-k_heads // heads)))
+
+
+def _power_of_2(number: int) -> int:
+    """The smallest power of two from `number` on. Triton's own takes a microsecond."""
+    return 1 << (number - 1).bit_length() if number > 1 else 1
+
+
+def constants(
+    width: int, cos: Tensor, per_pair: bool, sections: list[int], rows: Sequence[Tensor]
+) -> dict[str, int]:
+    """What is compiled into a kernel of how heads, `rows` in four dimensions, and tables lie."""
+    half = cos.shape[-1] // (1 if per_pair else 2)
+    rest = width - 2 * half
+    # What all heads and rows of tables start at multiples of. Triton itself sees only multiples of
+    # 16, which heads of 72 features aren't.
+    divisor = math.gcd(width, cos.shape[-1], 16)
+    starts = itertools.chain(cos.stride()[:3], *(t.stride()[:3] for t in rows))
+    return {
+        "HALF": half,
+        "BLOCK_HALF": _power_of_2(half),
+        "REST": rest,
+        "BLOCK_REST": _power_of_2(rest),
+        "ALIGNED": divisor if all(start % divisor == 0 for start in starts) else 1,
+        "PER_PAIR": per_pair,
+        "SECTIONS": bool(sections),
+    }
+
+
+def bounds(sections: Sequence[int]) -> tuple[int, ...]:
+    """The pairs at which each section but the first begins."""
+    return tuple(itertools.accumulate(sections))[:-1]
+
+
+def tokens_outermost(x: Tensor, heads_dim: int) -> bool:
+    """Whether the heads of a token lie together in memory, rather than the tokens of a head."""
+    x = x.movedim(heads_dim, -2)
+    return x.ndim < 3 or bool(x.stride(-2) <= x.stride(-3))
+
+
+def empty_like(x: Tensor, heads_dim: int, tokens_outermost: bool) -> Tensor:
+    """Dense memory of the shape of `x`."""
+    x = x.movedim(heads_dim, -2)
+    shape = x.shape if tokens_outermost else x.transpose(-2, -3).shape
+    dense = torch.empty(shape, dtype=x.dtype, device=x.device)
+    return (dense if tokens_outermost else dense.transpose(-2, -3)).movedim(-2, heads_dim)
+
+
+def check_heads(op: str, q: Tensor, k: Tensor, heads_dim: int) -> None:
+    """Refuse heads of k that are not as those of q, but for their number.
+
+    Raises:
+        ValueError: with the shape it has and the shape it should have.
+    """
+    if k.ndim != q.ndim:
+        raise ValueError(f"{op}: k has {k.ndim} dimensions, expected {q.ndim}")
+    expected = [*q.shape]
+    expected[heads_dim] = k.shape[heads_dim]
+    check_shape(op, "k", k, tuple(expected))
+
+
+def check_tables(
+    op: str,
+    q: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    pairing: str,
+    per_pair: bool,
+    sections: Sequence[int],
+    heads_dim: int,
+) -> None:
+    """Refuse tables that don't fit q, and what doesn't say how pairs and heads lie.
+
+    Raises:
+        TypeError: a dtype that is neither float32 nor that of q.
+        ValueError: a shape that doesn't fit, an unknown pairing, tables that want a gradient.
+    """
+    if q.ndim < 2 or not -q.ndim <= heads_dim < q.ndim or heads_dim % q.ndim == q.ndim - 1:
+        raise ValueError(f"{op}: q has shape {tuple(q.shape)}, its heads can't be {heads_dim}")
+    if pairing not in PAIRINGS:
+        raise ValueError(f"{op}: pairing is {pairing!r}; there are {', '.join(PAIRINGS)}")
+    check(op, cos=cos, sin=sin)
+    check_shape(op, "sin", sin, cos.shape)
+    if cos.dtype not in (q.dtype, torch.float32):
+        raise TypeError(f"{op}: cos is {cos.dtype}; it must be float32, or {q.dtype} as q is")
+    if cos.device != q.device:
+        raise ValueError(f"{op}: cos is on {cos.device}, expected {q.device}")
+    if torch.is_grad_enabled() and (cos.requires_grad or sin.requires_grad):
+        raise ValueError(f"{op}: cos and sin have no gradient; detach them")
+    _check_sizes(op, q, cos, per_pair, sections, heads_dim)
+
+
+def _check_sizes(
+    op: str, q: Tensor, cos: Tensor, per_pair: bool, sections: Sequence[int], heads_dim: int
+) -> None:
+    shape = tuple(cos.shape)
+    if not shape:
+        raise ValueError(f"{op}: cos has no dimension")
+    rotary = shape[-1] * (2 if per_pair else 1)
+    if rotary % 2 or not 0 < rotary <= q.shape[-1]:
+        raise ValueError(f"{op}: {rotary} of {q.shape[-1]} features can't be rotated in pairs")
+    given = shape[:-1]
+    if sections:
+        if given[:1] != (len(sections),) or min(sections) < 0 or 2 * sum(sections) != rotary:
+            raise ValueError(f"{op}: sections {tuple(sections)} don't fit cos of shape {shape}")
+        given = given[1:]
+    tokens = [size for dim, size in enumerate(q.shape[:-1]) if dim != heads_dim % q.ndim]
+    matches = zip(reversed(given), reversed(tokens), strict=False)
+    if len(given) > len(tokens) or any(size not in (1, wanted) for size, wanted in matches):
+        raise ValueError(
+            f"{op}: cos of shape {shape} can't be broadcast to the tokens {tuple(tokens)} of q; "
+            f"is heads_dim {heads_dim}?"
+        )

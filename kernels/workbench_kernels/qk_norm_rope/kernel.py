@@ -1,0 +1,558 @@
+"""qk_norm_rope: the heads of q and k are normalised, scaled and turned, each in one go.
+
+Forward, of a head x with D features at a token, w its weight:
+    rstd = 1/√(Σⱼ x² / D + eps)
+    n    = x · rstd · (w + offset)
+    y₁   = n₁ · cos₁ − n₂ · sin₁
+    y₂   = n₂ · cos₂ + n₁ · sin₂
+
+Backward:
+    dn₁ = dy₁ · cos₁ + dy₂ · sin₂
+    dn₂ = dy₂ · cos₂ − dy₁ · sin₁
+    x̂   = x · rstd
+    g   = dn · (w + offset)
+    dx  = (g − x̂ · Σⱼ g · x̂ / D) · rstd
+    dw  = Σ dn · x̂ over all heads of all tokens
+
+Features beyond those that are rotated are normalised and scaled only; `rope` says what a pair is.
+
+q, k, weights, y: float32, bfloat16 or float16; arithmetic in float32. Every head's rstd is kept.
+Transfers: forward reads every head once and writes it once, backward reads two and writes one; the
+tables are read once for all heads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from workbench_kernels import numerics, op
+from workbench_kernels.launch import device_of, programs, stages
+from workbench_kernels.partials import add_parts
+from workbench_kernels.rotary import (
+    bounds,
+    constants,
+    empty_like,
+    four_dims,
+    interleaved,
+    load_pairs,
+    load_table,
+    split,
+    store_pairs,
+    tables_like,
+    tokens_outermost,
+)
+from workbench_kernels.tuning import ByWidth
+
+# With what the kernels are launched; tuning.py says what it means and what may be tried. A program
+# holds `elements` of each of `heads` heads, which share what it read of the tables.
+FORWARD = ByWidth(
+    {"elements": 2048, "per_thread": 16, "heads": 4},
+    {256: {"heads": 2}},
+    choices={"heads": (4, 2, 8, 1)},
+)
+BACKWARD = ByWidth(
+    {"elements": 2048, "per_thread": 16, "heads": 2, "stages": 3, "resident": 16},
+    {256: {"heads": 1}},
+    choices={"heads": (2, 4, 1, 8)},
+)
+
+
+@triton.jit
+def _forward_heads(
+    Y,
+    RSTD,
+    X,
+    WEIGHT,
+    COS,
+    SIN,
+    eps,
+    offset,
+    tokens,
+    batch,
+    place,
+    group,
+    n_heads,
+    mask,
+    y_strides,
+    x_strides,
+    table_strides,
+    bounds,
+    HALF: tl.constexpr,
+    BLOCK_HALF: tl.constexpr,
+    REST: tl.constexpr,
+    BLOCK_REST: tl.constexpr,
+    HEADS: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    FROM: tl.constexpr,
+    TO: tl.constexpr,
+    PER_PAIR: tl.constexpr,
+    SECTIONS: tl.constexpr,
+):
+    """A group of heads of some tokens."""
+    # Everything is read before anything is stored: no compiler moves a load before a store.
+    heads = group * HEADS + tl.arange(0, HEADS)[:, None, None]
+    some = mask & (heads < n_heads)
+    heads = heads.to(tl.int64)
+    x_at = batch * x_strides[0] + place * x_strides[1] + heads * x_strides[2]
+    y_at = batch * y_strides[0] + place * y_strides[1] + heads * y_strides[2]
+    X += tl.multiple_of(x_at, (1, 1, ALIGNED))
+    Y += tl.multiple_of(y_at, (1, 1, ALIGNED))
+    x_1, x_2 = load_pairs(X, some, 1, HALF, BLOCK_HALF, FROM)
+    every = tl.full([1, 1, 1], True, tl.int1)
+    w_1, w_2 = load_pairs(WEIGHT, every, 1, HALF, BLOCK_HALF, FROM)
+    table_at = batch * table_strides[1] + place * table_strides[2]
+    table_at = tl.multiple_of(table_at, (1, 1, ALIGNED))
+    cos_1, cos_2 = load_table(
+        COS + table_at, mask, table_strides, bounds, HALF, BLOCK_HALF, TO, PER_PAIR, SECTIONS
+    )
+    sin_1, sin_2 = load_table(
+        SIN + table_at, mask, table_strides, bounds, HALF, BLOCK_HALF, TO, PER_PAIR, SECTIONS
+    )
+    row_sum = tl.sum(x_1 * x_1 + x_2 * x_2, axis=2, keep_dims=True)
+    if REST > 0:
+        cols = 2 * HALF + tl.arange(0, BLOCK_REST)[None, None, :]
+        has_rest = cols < 2 * HALF + REST
+        x_rest = tl.load(X + cols, mask=some & has_rest, other=0.0).to(tl.float32)
+        w_rest = tl.load(WEIGHT + cols, mask=has_rest, other=0.0).to(tl.float32)
+        row_sum += tl.sum(x_rest * x_rest, axis=2, keep_dims=True)
+    rstd = tl.rsqrt(numerics.divide(row_sum, 2 * HALF + REST) + eps)
+    tl.store(RSTD + tokens.to(tl.int64) * n_heads + heads, rstd, mask=some)
+    if REST > 0:
+        y_rest = x_rest * rstd * (w_rest + offset)
+        tl.store(Y + cols, y_rest.to(Y.dtype.element_ty), mask=some & has_rest)
+    n_1 = x_1 * rstd * (w_1 + offset)
+    n_2 = x_2 * rstd * (w_2 + offset)
+    y_1 = n_1 * cos_1 - n_2 * sin_1
+    y_2 = n_2 * cos_2 + n_1 * sin_2
+    store_pairs(Y, y_1, y_2, some, HALF, BLOCK_HALF, TO)
+
+
+@triton.jit(do_not_specialize=["n_tokens", "length"])
+def _qk_norm_rope_fwd(
+    YQ,
+    YK,
+    Q_RSTD,
+    K_RSTD,
+    Q,
+    K,
+    Q_WEIGHT,
+    K_WEIGHT,
+    COS,
+    SIN,
+    eps,
+    offset,
+    n_tokens,
+    length,
+    heads,
+    groups,
+    yq_strides,
+    yk_strides,
+    q_strides,
+    k_strides,
+    table_strides,
+    bounds,
+    HALF: tl.constexpr,
+    BLOCK_HALF: tl.constexpr,
+    REST: tl.constexpr,
+    BLOCK_REST: tl.constexpr,
+    BLOCK_TOKENS: tl.constexpr,
+    HEADS: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    FROM: tl.constexpr,
+    TO: tl.constexpr,
+    PER_PAIR: tl.constexpr,
+    SECTIONS: tl.constexpr,
+):
+    q_groups, k_groups = groups
+    group = tl.program_id(0) % (q_groups + k_groups)
+    block = tl.program_id(0) // (q_groups + k_groups)
+    tokens = block * BLOCK_TOKENS + tl.arange(0, BLOCK_TOKENS)[None, :, None]
+    mask = tokens < n_tokens
+    batch, place = (tokens // length).to(tl.int64), (tokens % length).to(tl.int64)
+    if group < q_groups:
+        _forward_heads(
+            YQ, Q_RSTD, Q, Q_WEIGHT, COS, SIN, eps, offset, tokens, batch, place, group, heads[0],
+            mask, yq_strides, q_strides, table_strides, bounds,
+            HALF, BLOCK_HALF, REST, BLOCK_REST, HEADS, ALIGNED, FROM, TO, PER_PAIR, SECTIONS,
+        )  # fmt: skip
+    else:
+        _forward_heads(
+            YK, K_RSTD, K, K_WEIGHT, COS, SIN, eps, offset, tokens, batch, place, group - q_groups,
+            heads[1], mask, yk_strides, k_strides, table_strides, bounds,
+            HALF, BLOCK_HALF, REST, BLOCK_REST, HEADS, ALIGNED, FROM, TO, PER_PAIR, SECTIONS,
+        )  # fmt: skip
+
+
+@triton.jit
+def _backward_heads(
+    DX,
+    DWEIGHT_PARTS,
+    DY,
+    X,
+    WEIGHT,
+    RSTD,
+    COS,
+    SIN,
+    offset,
+    n_tokens,
+    length,
+    first,
+    n_heads,
+    n_groups,
+    dx_strides,
+    dy_strides,
+    x_strides,
+    table_strides,
+    bounds,
+    HALF: tl.constexpr,
+    BLOCK_HALF: tl.constexpr,
+    REST: tl.constexpr,
+    BLOCK_REST: tl.constexpr,
+    BLOCK_TOKENS: tl.constexpr,
+    HEADS: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    FROM: tl.constexpr,
+    TO: tl.constexpr,
+    PER_PAIR: tl.constexpr,
+    SECTIONS: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """Every so many groups of heads of one tensor, from the group `first` on."""
+    every = tl.full([1, 1, 1], True, tl.int1)
+    w_1, w_2 = load_pairs(WEIGHT, every, 1, HALF, BLOCK_HALF, FROM)
+    w_1, w_2 = w_1 + offset, w_2 + offset
+    dweight_1 = tl.zeros([1, BLOCK_TOKENS, BLOCK_HALF], tl.float32)
+    dweight_2 = tl.zeros([1, BLOCK_TOKENS, BLOCK_HALF], tl.float32)
+    if REST > 0:
+        cols = 2 * HALF + tl.arange(0, BLOCK_REST)[None, None, :]
+        has_rest = cols < 2 * HALF + REST
+        w_rest = tl.load(WEIGHT + cols, mask=has_rest, other=0.0).to(tl.float32) + offset
+        dweight_rest = tl.zeros([1, BLOCK_TOKENS, BLOCK_REST], tl.float32)
+    n_blocks = tl.cdiv(n_tokens, BLOCK_TOKENS) * n_groups
+    for block in tl.range(first, n_blocks, tl.num_programs(0), num_stages=STAGES):
+        tokens = block // n_groups * BLOCK_TOKENS + tl.arange(0, BLOCK_TOKENS)[None, :, None]
+        mask = tokens < n_tokens
+        heads = block % n_groups * HEADS + tl.arange(0, HEADS)[:, None, None]
+        some = mask & (heads < n_heads)
+        heads = heads.to(tl.int64)
+        batch, place = (tokens // length).to(tl.int64), (tokens % length).to(tl.int64)
+        dy_at = batch * dy_strides[0] + place * dy_strides[1] + heads * dy_strides[2]
+        x_at = batch * x_strides[0] + place * x_strides[1] + heads * x_strides[2]
+        dy_at = tl.multiple_of(dy_at, (1, 1, ALIGNED))
+        x_at = tl.multiple_of(x_at, (1, 1, ALIGNED))
+        table_at = batch * table_strides[1] + place * table_strides[2]
+        table_at = tl.multiple_of(table_at, (1, 1, ALIGNED))
+        dy_1, dy_2 = load_pairs(DY + dy_at, some, 1, HALF, BLOCK_HALF, TO)
+        x_1, x_2 = load_pairs(X + x_at, some, 1, HALF, BLOCK_HALF, FROM)
+        rstd_at = tokens.to(tl.int64) * n_heads + heads
+        rstd = tl.load(RSTD + rstd_at, mask=some, other=0.0).to(tl.float32)
+        cos_1, cos_2 = load_table(
+            COS + table_at, mask, table_strides, bounds, HALF, BLOCK_HALF, TO, PER_PAIR, SECTIONS
+        )
+        sin_1, sin_2 = load_table(
+            SIN + table_at, mask, table_strides, bounds, HALF, BLOCK_HALF, TO, PER_PAIR, SECTIONS
+        )
+        dn_1 = dy_1 * cos_1 + dy_2 * sin_2
+        dn_2 = dy_2 * cos_2 - dy_1 * sin_1
+        xhat_1, xhat_2 = x_1 * rstd, x_2 * rstd
+        row_sum = tl.sum(dn_1 * w_1 * xhat_1 + dn_2 * w_2 * xhat_2, axis=2, keep_dims=True)
+        if REST > 0:
+            dy_rest = tl.load(DY + dy_at + cols, mask=some & has_rest, other=0.0).to(tl.float32)
+            x_rest = tl.load(X + x_at + cols, mask=some & has_rest, other=0.0).to(tl.float32)
+            xhat_rest = x_rest * rstd
+            row_sum += tl.sum(dy_rest * w_rest * xhat_rest, axis=2, keep_dims=True)
+        mean = row_sum * (1.0 / (2 * HALF + REST))
+        if DX is not None:
+            dx_at = batch * dx_strides[0] + place * dx_strides[1] + heads * dx_strides[2]
+            dx_at = tl.multiple_of(dx_at, (1, 1, ALIGNED))
+            dx_1 = (dn_1 * w_1 - xhat_1 * mean) * rstd
+            dx_2 = (dn_2 * w_2 - xhat_2 * mean) * rstd
+            store_pairs(DX + dx_at, dx_1, dx_2, some, HALF, BLOCK_HALF, FROM)
+            if REST > 0:
+                dx_rest = (dy_rest * w_rest - xhat_rest * mean) * rstd
+                at = DX + dx_at + cols
+                tl.store(at, dx_rest.to(DX.dtype.element_ty), mask=some & has_rest)
+        if DWEIGHT_PARTS is not None:
+            dweight_1 += tl.sum(dn_1 * xhat_1, axis=0, keep_dims=True)
+            dweight_2 += tl.sum(dn_2 * xhat_2, axis=0, keep_dims=True)
+            if REST > 0:
+                dweight_rest += tl.sum(dy_rest * xhat_rest, axis=0, keep_dims=True)
+    if DWEIGHT_PARTS is not None:
+        PARTS = DWEIGHT_PARTS + tl.program_id(0) * (2 * HALF + REST)
+        dweight_1 = tl.sum(dweight_1, axis=1, keep_dims=True)
+        dweight_2 = tl.sum(dweight_2, axis=1, keep_dims=True)
+        store_pairs(PARTS, dweight_1, dweight_2, every, HALF, BLOCK_HALF, FROM)
+        if REST > 0:
+            dweight_rest = tl.sum(dweight_rest, axis=1, keep_dims=True)
+            tl.store(PARTS + cols, dweight_rest, mask=has_rest)
+
+
+@triton.jit(do_not_specialize=["n_tokens", "length"])
+def _qk_norm_rope_bwd(
+    DQ,
+    DK,
+    Q_WEIGHT_PARTS,
+    K_WEIGHT_PARTS,
+    DYQ,
+    DYK,
+    Q,
+    K,
+    Q_WEIGHT,
+    K_WEIGHT,
+    Q_RSTD,
+    K_RSTD,
+    COS,
+    SIN,
+    offset,
+    n_tokens,
+    length,
+    heads,
+    groups,
+    dq_strides,
+    dk_strides,
+    dyq_strides,
+    dyk_strides,
+    q_strides,
+    k_strides,
+    table_strides,
+    bounds,
+    HALF: tl.constexpr,
+    BLOCK_HALF: tl.constexpr,
+    REST: tl.constexpr,
+    BLOCK_REST: tl.constexpr,
+    BLOCK_TOKENS: tl.constexpr,
+    HEADS: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    FROM: tl.constexpr,
+    TO: tl.constexpr,
+    PER_PAIR: tl.constexpr,
+    SECTIONS: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    if DYQ is not None:
+        _backward_heads(
+            DQ, Q_WEIGHT_PARTS, DYQ, Q, Q_WEIGHT, Q_RSTD, COS, SIN, offset, n_tokens, length,
+            tl.program_id(0), heads[0], groups[0],
+            dq_strides, dyq_strides, q_strides, table_strides, bounds,
+            HALF, BLOCK_HALF, REST, BLOCK_REST, BLOCK_TOKENS, HEADS, ALIGNED, FROM, TO, PER_PAIR,
+            SECTIONS, STAGES,
+        )  # fmt: skip
+    if DYK is not None:
+        # In the opposite order: who had a block of q more has one of k less.
+        _backward_heads(
+            DK, K_WEIGHT_PARTS, DYK, K, K_WEIGHT, K_RSTD, COS, SIN, offset, n_tokens, length,
+            tl.num_programs(0) - 1 - tl.program_id(0), heads[1], groups[1],
+            dk_strides, dyk_strides, k_strides, table_strides, bounds,
+            HALF, BLOCK_HALF, REST, BLOCK_REST, BLOCK_TOKENS, HEADS, ALIGNED, FROM, TO, PER_PAIR,
+            SECTIONS, STAGES,
+        )  # fmt: skip
+
+
+def forward(
+    q: Tensor,
+    k: Tensor,
+    q_weight: Tensor,
+    k_weight: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    eps: float,
+    offset: float,
+    pairing: str,
+    per_pair: bool,
+    sections: list[int],
+    heads_dim: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """q and k normalised and turned, each laid out as it came; then 1/√ of each head's mean square,
+    as (tokens, heads).
+    """
+    yq, yk, q_rstd, k_rstd = _outputs(q, k, heads_dim)
+    cos, sin = tables_like(cos, sin, q, heads_dim, sections)
+    rows = [four_dims(t, heads_dim) for t in (yq, yk, q, k)]
+    tile, block_heads, groups = split(q.shape[-1], rows[2].shape[2], rows[3].shape[2], FORWARD)
+    ways = interleaved(pairing)
+    n_tokens = rows[2].shape[0] * rows[2].shape[1]
+    n_programs = triton.cdiv(n_tokens, tile.block_rows) * sum(groups)
+    if n_programs:
+        with device_of(q):
+            _qk_norm_rope_fwd[(n_programs,)](
+                rows[0],
+                rows[1],
+                q_rstd,
+                k_rstd,
+                rows[2],
+                rows[3],
+                q_weight.contiguous(),
+                k_weight.contiguous(),
+                cos,
+                sin,
+                eps,
+                offset,
+                n_tokens,
+                rows[2].shape[1],
+                (rows[2].shape[2], rows[3].shape[2]),
+                groups,
+                *(t.stride()[:3] for t in rows),
+                cos.stride(),
+                bounds(sections),
+                BLOCK_TOKENS=tile.block_rows,
+                HEADS=block_heads,
+                FROM=ways[0],
+                TO=ways[1],
+                num_warps=tile.num_warps,
+                **constants(q.shape[-1], cos, per_pair, sections, rows),
+            )
+    return yq, yk, q_rstd, k_rstd
+
+
+def backward(
+    dyq: Tensor | None,
+    dyk: Tensor | None,
+    q: Tensor,
+    k: Tensor,
+    q_weight: Tensor,
+    k_weight: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    q_rstd: Tensor,
+    k_rstd: Tensor,
+    offset: float,
+    pairing: str,
+    per_pair: bool,
+    sections: list[int],
+    heads_dim: int,
+    needs: list[bool],
+) -> list[Tensor]:
+    """The gradients that `needs` asks for, in the order of the inputs."""
+    width = q.shape[-1]
+    dq, dk = (
+        empty_like(x, heads_dim, tokens_outermost(x, heads_dim)) if need else None
+        for x, need in zip((q, k), needs[:2], strict=True)
+    )
+    cos, sin = tables_like(cos, sin, q, heads_dim, sections)
+    sent = [None if dy is None else four_dims(dy, heads_dim) for dy in (dyq, dyk)]
+    rows = [four_dims(x, heads_dim) for x in (q, k)]
+    grads = [None if dx is None else four_dims(dx, heads_dim) for dx in (dq, dk)]
+    tile, block_heads, groups = split(width, rows[0].shape[2], rows[1].shape[2], BACKWARD)
+    ways = interleaved(pairing)
+    n_tokens = rows[0].shape[0] * rows[0].shape[1]
+    blocks = triton.cdiv(n_tokens, tile.block_rows) * max(groups)
+    grid = (programs(q, blocks * tile.block_rows, tile),)
+    q_parts, k_parts = (
+        q.new_empty((grid[0], width), dtype=torch.float32) if need else None for need in needs[2:]
+    )
+    given = [t for t in (*grads, *sent, *rows) if t is not None]
+    nowhere = (0, 0, 0)
+    if grid[0]:
+        with device_of(q):
+            _qk_norm_rope_bwd[grid](
+                *grads,
+                q_parts,
+                k_parts,
+                *sent,
+                *rows,
+                q_weight.contiguous(),
+                k_weight.contiguous(),
+                q_rstd,
+                k_rstd,
+                cos,
+                sin,
+                offset,
+                n_tokens,
+                rows[0].shape[1],
+                (rows[0].shape[2], rows[1].shape[2]),
+                groups,
+                *(nowhere if t is None else t.stride()[:3] for t in (*grads, *sent, *rows)),
+                cos.stride(),
+                bounds(sections),
+                BLOCK_TOKENS=tile.block_rows,
+                HEADS=block_heads,
+                FROM=ways[0],
+                TO=ways[1],
+                STAGES=stages(tile, 2 * block_heads, q.dtype),
+                num_warps=tile.num_warps,
+                **constants(width, cos, per_pair, sections, given),
+            )
+    dweights = [
+        None if parts is None else add_parts(parts, (width,), q.dtype)
+        for parts in (q_parts, k_parts)
+    ]
+    return [grad for grad in (dq, dk, *dweights) if grad is not None]
+
+
+def _outputs(q: Tensor, k: Tensor, heads_dim: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    yq, yk = (empty_like(x, heads_dim, tokens_outermost(x, heads_dim)) for x in (q, k))
+    q_rstd, k_rstd = (
+        x.new_empty(x.movedim(heads_dim, -2).shape[:-1], dtype=torch.float32) for x in (q, k)
+    )
+    return yq, yk, q_rstd, k_rstd
+
+
+def _forward_fake(
+    q: Tensor,
+    k: Tensor,
+    q_weight: Tensor,
+    k_weight: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    eps: float,
+    offset: float,
+    pairing: str,
+    per_pair: bool,
+    sections: list[int],
+    heads_dim: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _outputs(q, k, heads_dim)
+
+
+def _backward_fake(
+    dyq: Tensor | None,
+    dyk: Tensor | None,
+    q: Tensor,
+    k: Tensor,
+    q_weight: Tensor,
+    k_weight: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    q_rstd: Tensor,
+    k_rstd: Tensor,
+    offset: float,
+    pairing: str,
+    per_pair: bool,
+    sections: list[int],
+    heads_dim: int,
+    needs: list[bool],
+) -> list[Tensor]:
+    like = [empty_like(x, heads_dim, tokens_outermost(x, heads_dim)) for x in (q, k)]
+    like += [q_weight.new_empty(q_weight.shape), k_weight.new_empty(k_weight.shape)]
+    return [grad for grad, need in zip(like, needs, strict=True) if need]
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    q, k, q_weight, k_weight, cos, sin, _eps, *ctx.options = inputs
+    _yq, _yk, q_rstd, k_rstd = output
+    ctx.save_for_backward(q, k, q_weight, k_weight, cos, sin, q_rstd, k_rstd)
+    ctx.mark_non_differentiable(q_rstd, k_rstd)
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(
+    ctx: Any, dyq: Tensor | None, dyk: Tensor | None, _dq_rstd: None, _dk_rstd: None
+) -> Any:
+    sent = [dyq is not None, dyk is not None]
+    needs = [s and need for s, need in zip(2 * sent, ctx.needs_input_grad[:4], strict=True)]
+    # What sends a gradient to nothing that wants one is left out.
+    dyq, dyk = (dy if any(needs[i::2]) else None for i, dy in enumerate((dyq, dyk)))
+    grads = []
+    if any(needs):
+        grads = qk_norm_rope_backward(dyq, dyk, *ctx.saved_tensors, *ctx.options, needs)
+    return *op.spread(grads, needs), *(None,) * 8
+
+
+qk_norm_rope = op.define("qk_norm_rope", forward, fake=_forward_fake)
+qk_norm_rope_backward = op.define("qk_norm_rope_backward", backward, fake=_backward_fake)
+op.autograd("qk_norm_rope", save=_save, backward=_differentiate)

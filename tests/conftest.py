@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 import torch
 
 if not torch.cuda.is_available():
@@ -15,3 +16,8 @@ if not torch.cuda.is_available():
     from workbench import interpreter
 
     interpreter.enable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The ops' tests last: they compile, after which PyTorch traces sizes in other forms."""
+    items.sort(key=lambda item: item.path.parent.name == "kernels")

@@ -21,7 +21,7 @@ from workbench.bench.measurement import Measurement
 from workbench.bench.static import StaticReport
 from workbench.errors import UsageError
 from workbench.evidence import Evidence
-from workbench.jobs import Done, Executor, Job
+from workbench.jobs import Done, Executor, Job, no_gpu
 from workbench.jobs.snapshot import check, snapshot
 from workbench.layout import evidence_path
 from workbench.repository import Repository
@@ -74,10 +74,7 @@ class Work:
         """
         models = executor.models
         if self.option and not models:
-            raise UsageError(
-                f"{self.option} needs a GPU, and {executor.name} has none",
-                "where there is one: --on ray://HOST:PORT; workbench bench OP compiles it",
-            )
+            raise no_gpu(self.option, executor)
         if not models:
             files = {op: snapshot(self.repository.root, op) for op in ops}
             return [Job(op, op, files[op], tasks.compiled, (op,), gpu=False) for op in ops]

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from workbench.errors import UsageError
-from workbench.jobs.job import Done, Executor, Job, Told
+from workbench.jobs.job import Done, Executor, Job, Told, results
 
-__all__ = ["Done", "Executor", "Job", "Told", "executor"]
+__all__ = ["Done", "Executor", "Job", "Told", "executor", "no_gpu", "results"]
 
 LOCAL, RAY = "local", "ray"
 
@@ -36,3 +36,11 @@ def executor(on: str) -> Iterator[Executor]:
             yield cluster
     else:
         raise UsageError(f"{on!r} is no place to run jobs", "local, ray, or ray://HOST:PORT")
+
+
+def no_gpu(what: str, executor: Executor, op: str = "OP") -> UsageError:
+    """What needs a GPU can't be done by this executor."""
+    return UsageError(
+        f"{what} needs a GPU, and {executor.name} has none",
+        f"where there is one: --on ray://HOST:PORT; workbench bench {op} compiles it",
+    )

@@ -98,6 +98,26 @@ class Executor(Protocol):
         ...
 
 
+def results(
+    executor: Executor, jobs: Sequence[Job], tell: Callable[[str], None]
+) -> Iterator[tuple[Job, Any]]:
+    """What each job gave, as it is done; `tell` of what a person should know meanwhile: for whom
+    one waits, that one is done again.
+
+    Raises:
+        WorkbenchError: the problem of the first that has one.
+    """
+
+    def told(job: Job, step: Step) -> None:
+        if step.notice:
+            tell(step.what)
+
+    for done in executor.run(jobs, told):
+        if done.problem is not None:
+            raise done.problem
+        yield done.job, done.result
+
+
 def died(job: Job, where: str, how: str) -> Done:
     """The job's process died, for the last time."""
     message = f"{job.label}: its process {where} {how}, as {RETRIES} before it did"

@@ -10,9 +10,8 @@ from workbench.bench import tasks
 from workbench.bench.entrant import Rival
 from workbench.bench.measure import Plan
 from workbench.bench.measurement import OURS
-from workbench.bench.progress import Step
 from workbench.evidence import Evidence
-from workbench.jobs import Executor, Job
+from workbench.jobs import Executor, Job, results
 from workbench.jobs.snapshot import check, snapshot
 from workbench.tune.wave import Idea
 from workbench.tune.worktrees import Variants
@@ -59,14 +58,8 @@ class Clock:
             for n, plan in enumerate(plans)
         ]
         found = dict[str, Evidence]()
-        for done in self.executor.run(jobs, self._told):
-            if done.problem is not None:
-                raise done.problem
-            evidence = Evidence.read(*done.result)
+        for job, record in results(self.executor, jobs, self.tell):
+            evidence = Evidence.read(*record)
             check(evidence, op, files, "measurement")
-            found[done.job.label] = evidence
+            found[job.label] = evidence
         return [found[job.label] for job in jobs]
-
-    def _told(self, job: Job, step: Step) -> None:
-        if step.notice:  # it waits for another command, or is done again
-            self.tell(step.what)

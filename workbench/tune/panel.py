@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench.bench.progress import nobody
 from workbench.evidence import Evidence
-from workbench.jobs import Executor, Job, lock
+from workbench.jobs import Executor, Job, lock, results
 from workbench.jobs.snapshot import snapshot
 from workbench.judge.variants import Examined, same_code, verdict
 from workbench.judge.verdict import Verdict
@@ -53,36 +53,29 @@ class Panel:
         whole = [*([best] if known is None else []), *whole]
         apart = self.executor.apart
         parts = _parts(alike, _jobs_of(alike) if apart else max(1, _processes() - len(whole)))
-        jobs = [self._job(idea, tasks.judged) for idea in whole]
+        jobs = [self._job(idea.digest, idea, tasks.judged) for idea in whole]
         jobs += [
-            self._job(best, tasks.examined, {i.digest: i.sources for i in part}, number)
+            self._job(f"part {number}", best, tasks.examined, {i.digest: i.sources for i in part})
             for number, part in enumerate(parts)
         ]
         verdicts, found = dict[str, Verdict](), dict[str, Examined]()
-        for label, result in self._anywhere(jobs) if apart else self._here(jobs):
+        done = results(self.executor, jobs, self.tell) if apart else self._here(jobs)
+        for job, result in done:
             if isinstance(result, Verdict):
-                verdicts[label] = result
+                verdicts[job.label] = result
             else:
                 found |= result
         judged = verdicts.get(best.digest) or Verdict.model_validate(known and known.data)
         verdicts |= {i.digest: verdict(judged, i.sources, found[i.digest]) for i in alike}
         return {digest: of_verdict(one) for digest, one in verdicts.items()}
 
-    def _job(self, idea: Idea, function: Any, *arguments: Any) -> Job:
-        op, root = self.variants.op, self.variants.root(idea)
-        label = " ".join([idea.digest, *map(str, arguments[1:])])
-        files = snapshot(root, op)
+    def _job(self, label: str, idea: Idea, function: Any, *arguments: Any) -> Job:
+        op = self.variants.op
+        files = snapshot(self.variants.root(idea), op)
         own = self.executor.apart  # else they share the one GPU there is
-        return Job(label, op, files, function, (op, *arguments[:1]), gpu=own, model=self.model)
+        return Job(label, op, files, function, (op, *arguments), gpu=own, model=self.model)
 
-    def _anywhere(self, jobs: Sequence[Job]) -> Iterator[tuple[str, Any]]:
-        """Each on a GPU of its own, wherever that is."""
-        for done in self.executor.run(jobs, lambda job, step: None):
-            if done.problem is not None:
-                raise done.problem
-            yield done.job.label, done.result
-
-    def _here(self, jobs: Sequence[Job]) -> Iterator[tuple[str, Any]]:
+    def _here(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Any]]:
         """All on one GPU, which nobody is timed on meanwhile: most of a verdict is work of CPUs."""
         cores = sorted(os.sched_getaffinity(0))
         count = max(1, min(len(jobs), _processes()))
@@ -97,9 +90,9 @@ class Panel:
                 count, mp_context=context, initializer=_settle, initargs=(places,)
             ) as pool,
         ):
-            begun = {job.label: pool.submit(_alone, job) for job in jobs}
-            for label, one in begun.items():
-                yield label, one.result()
+            begun = [(job, pool.submit(_alone, job)) for job in jobs]
+            for job, one in begun:
+                yield job, one.result()
 
 
 def _settle(places: Any) -> None:

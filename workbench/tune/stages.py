@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workbench.tune.worktrees import Variants
 
 WORKFLOW = "bench"
-ITSELF, BEFORE = "itself", "before"
+BEFORE = "before"
 SWEEP = "sweep"
 MINUTES = 10.0
 # Variants of a wave where nobody here knows how much memory a GPU there has.
@@ -110,10 +110,7 @@ def _model(on: str, asked: str | None, op: str) -> str:
     with jobs.executor(on) as executor:
         models = list(executor.models)
         if not models:
-            raise UsageError(
-                f"tune needs a GPU, and {executor.name} has none",
-                f"where there is one: --on ray://HOST:PORT; workbench bench {op} compiles it",
-            )
+            raise jobs.no_gpu("tune", executor, op)
         if asked is not None and asked not in models:
             raise UsageError(f"{executor.name} has no {asked!r}", f"it has {', '.join(models)}")
         if asked is None and len(models) > 1:
@@ -161,6 +158,7 @@ def profile(context: Context) -> StageResult:
     from workbench.bench.entrant import Rival
     from workbench.bench.export import measured
     from workbench.bench.measurement import OURS
+    from workbench.bench.regression import ITSELF
     from workbench.tune.rules import noise
 
     with _bench(context) as bench:

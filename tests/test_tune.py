@@ -92,6 +92,17 @@ def test_choices_of_its_own_stay() -> None:
     assert 'Fixed({"block_v": 1024}, choices={"block_v": (512, 1024)})' in text
 
 
+def test_choices_may_stand_second_or_third() -> None:
+    """Where the library's own constructors take them."""
+    own = "{'block_v': (512, 1024)}"
+    declared = f"A = Fixed({{'block_v': 512}}, {own})\nB = ByWidth({{'block_v': 512}}, {{}}, {own})"
+    for table in tables(HEAD + declared).values():
+        assert table.choices == {"block_v": (512, 1024)} and table.configs[EVERY] == {
+            "block_v": 512
+        }
+        assert "choices={'block_v': (512, 1024)}" in table.source
+
+
 @pytest.mark.parametrize("declared", ["Fixed({'elements': SIZE})", "Fixed({'unheard_of': 3})"])
 def test_what_is_no_literal_is_named(declared: str) -> None:
     with pytest.raises(WorkbenchError, match="FORWARD of line 1 can't be read"):

@@ -14,20 +14,22 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 from pydantic import BaseModel, ConfigDict
 
 from workbench.judge import sandbox
 from workbench.judge.examination import Examination, choose_device
-from workbench.judge.scan import scan
-from workbench.judge.stage import LIBRARY, op_files, prepare
+from workbench.judge.stage import LIBRARY, prepare
 from workbench.judge.verdict import MUTATION, Check, Verdict
-from workbench.judge.verify import TIMEOUT_SECONDS
+from workbench.judge.verify import TIMEOUT_SECONDS, source
+from workbench_kernels.tuning import Table
 
 Sources = Mapping[str, str]
 # How many variants are examined in the time that one verdict may take.
 _AT_ONCE = 4
-_DECLARED = ("Fixed", "ByWidth")
+# How an op declares what can be tuned.
+DECLARED = {kind.__name__: kind for kind in get_args(Table)}
 
 
 class Examined(BaseModel):
@@ -67,7 +69,7 @@ def examine(root: Path, op: str, variants: Mapping[str, Sources]) -> dict[str, E
         with Examination(stage, sandbox.find(), device, seed, deadline, ()) as examination:
             for name, sources in variants.items():
                 started = time.monotonic()
-                checks = [_source(root, op, sources)]
+                checks = [source(root, op, sources)]
                 checks += examination.of_variant(stage.add_variant(name, sources))
                 seconds = round(time.monotonic() - started, 1)
                 found[name] = Examined(seed=seed, checks=tuple(checks), seconds=seconds)
@@ -100,23 +102,6 @@ def _taken_over(check: Check) -> Check:
     return check.model_copy(update={"message": "; ".join(filter(None, [check.message, same]))})
 
 
-def _source(root: Path, op: str, sources: Sources) -> Check:
-    """The check of the variant's text, beside the op's other files."""
-    started = time.perf_counter()
-    paths = [path for path in op_files(op) if (root / path).is_file()]
-    texts = {
-        p.as_posix(): sources.get(p.name, (root / p).read_text("utf-8", "replace")) for p in paths
-    }
-    problems = [str(finding) for finding in scan(texts, op)]
-    return Check(
-        name="source",
-        status="failed" if problems else "passed",
-        cases=len(paths),
-        message="\n".join(problems),
-        seconds=round(time.perf_counter() - started, 3),
-    )
-
-
 def _code(source: str) -> str:
     """The program without what its declarations say: which parameter has which number, and where
     that changes.
@@ -124,7 +109,7 @@ def _code(source: str) -> str:
     module = ast.parse(source)
     for statement in module.body:
         call = statement.value if isinstance(statement, ast.Assign) else None
-        if isinstance(call, ast.Call) and ast.unparse(call.func) in _DECLARED:
+        if isinstance(call, ast.Call) and ast.unparse(call.func) in DECLARED:
             for argument in call.args:
                 ast.literal_eval(argument)  # what has to be run is code
             call.args = []

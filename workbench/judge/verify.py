@@ -11,9 +11,10 @@ import platform
 import secrets
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 
 from workbench.judge import sandbox
 from workbench.judge.scan import scan
@@ -50,7 +51,7 @@ def verify(
     files, library = digests(library_root, op), library_digests(library_root)
     found = sandbox.find()
     device, name = choose_device()
-    checks = [_source(library_root, op)]
+    checks = [source(library_root, op)]
     with tempfile.TemporaryDirectory(prefix="workbench-judge-") as folder:
         stage = prepare(library_root, op, Path(folder))
         deadline = started + timeout
@@ -75,8 +76,11 @@ def verify(
     )
 
 
-def _source(root: Path, op: str) -> Check:
-    """The check of the files themselves: those an op has, and nothing in them that may not be."""
+def source(root: Path, op: str, instead: Mapping[str, str] = MappingProxyType({})) -> Check:
+    """The check of the files themselves: those an op has, and nothing in them that may not be.
+
+    `instead` has the text of files, by name, that are not judged as they are there.
+    """
     started = time.perf_counter()
     folder = root / LIBRARY / op
     present = [path for path in op_files(op) if (root / path).is_file()]
@@ -88,7 +92,12 @@ def _source(root: Path, op: str) -> Check:
         ]
         problems += [f"{name} is none of an op's files" for name in strays]
     problems += [f"{path} is a symbolic link" for path in present if (root / path).is_symlink()]
-    texts = {p.as_posix(): (root / p).read_text("utf-8", "replace") for p in present}
+    texts = {
+        p.as_posix(): instead[p.name]
+        if p.name in instead
+        else (root / p).read_text("utf-8", "replace")
+        for p in present
+    }
     problems += [str(finding) for finding in scan(texts, op)]
     return Check(
         name="source",

@@ -7,18 +7,18 @@ What is read is the literal in a line like `FORWARD = ByWidth({...}, {...})`: se
 from __future__ import annotations
 
 import ast
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from workbench.authors.formatting import formatted
 from workbench.bench.contest import Direction
 from workbench.errors import WorkbenchError
-from workbench_kernels.tuning import CHOICES
+from workbench.judge.variants import DECLARED
 
 Config = Mapping[str, int]
 # The width of a table that is the same at every size.
 EVERY = 0
-_KINDS = ("Fixed", "ByWidth")
 
 
 @dataclass(frozen=True)
@@ -107,24 +107,23 @@ def _calls(module: ast.Module) -> list[tuple[str, ast.Call]]:
         and isinstance(statement.targets[0], ast.Name)
         and isinstance(statement.value, ast.Call)
         and isinstance(statement.value.func, ast.Name)
-        and statement.value.func.id in _KINDS
+        and statement.value.func.id in DECLARED
     ]
 
 
 def _table(name: str, call: ast.Call) -> Table:
     assert isinstance(call.func, ast.Name)
+    kind = DECLARED[call.func.id]
     try:
-        start, *rest = (ast.literal_eval(argument) for argument in call.args)
-        named = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
-        at = named.get("at", rest[0] if rest else {})
-        own = named.get("choices", rest[1] if len(rest) > 1 else None)
-        configs = {EVERY: dict(start)}
-        for width in sorted(at):
-            configs[width] = {**configs[max(configs)], **at[width]}
-        choices = {one: tuple({**CHOICES, **(own or {})}[one]) for one in start}
-    except (ValueError, TypeError, LookupError) as error:
+        given = [ast.literal_eval(argument) for argument in call.args]
+        named = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+        said = inspect.signature(kind).bind(*given, **named).arguments
+        declared = kind(*given, **named)
+        configs = {width: dict(declared.at(width)) for width in sorted(said.get("at", {}))}
+        configs[EVERY] = dict(said[next(iter(said))])
+    except (ValueError, TypeError) as error:
         raise WorkbenchError(
             f"{name} of line {call.lineno} can't be read: {type(error).__name__}: {error}",
             "what a kernel declares to be tuned is a literal of numbers",
         ) from error
-    return Table(name, call.func.id, configs, choices, bool(own))
+    return Table(name, call.func.id, configs, declared.choices, "choices" in said)

@@ -32,7 +32,7 @@ from workbench.bench import statistics as ours
 from workbench.bench.bench import plan
 from workbench.bench.contest import Direction, interleave
 from workbench.bench.entrant import Entrant, Rival
-from workbench.bench.heat import Heat, how_few
+from workbench.bench.heat import MOST_DRAWN, Heat, how_few
 from workbench.bench.measurement import OURS, Measurement, Point, Result
 from workbench.bench.peers import peers
 from workbench.bench.progress import Step
@@ -137,7 +137,7 @@ def test_processes_of_the_same_code_may_differ_a_little() -> None:
     assert not ours.differ(against(1e-3, 0.009)) and ours.differ(against(1e-3, 0.012))
     assert not ours.differ(against(1e-5, 0.045)) and ours.differ(against(1e-5, 0.06))
     long, short = (ours.of_rounds([[seconds]] * 12) for seconds in (1e-3, 1e-5))
-    assert (long.spread, short.spread) == (pytest.approx(0.02), pytest.approx(0.1))
+    assert (long.spread, short.spread) == (pytest.approx(0.04), pytest.approx(0.2))
 
 
 def test_a_drifting_machine_hides_no_difference_and_makes_none() -> None:
@@ -203,11 +203,12 @@ def test_a_contender_without_timings_is_named() -> None:
     assert table.problems(found) == ["workbench: ValueError: too wide"]
 
 
-@given(st.integers(1, 10**6), st.integers(1, 300))
+@given(st.integers(1, 10**6), st.integers(1, 300) | st.integers(1, 10**6))
 def test_few_rows_make_up_all(rows: int, cols: int) -> None:
     few = how_few(rows, cols)
     assert rows % few == 0 and few <= rows
     assert few != cols or few == rows
+    assert few * cols <= MOST_DRAWN or few in (1, rows)
 
 
 @pytest.mark.parametrize(
@@ -350,6 +351,14 @@ def test_a_measurement_over_a_made_up_clock(
     found = measuring.measure(root, "relu2", measuring.Plan(sizes[:1], rivals=rivals, rounds=6))
     said = "(32, 24) forward: 50.0 us a call by its events, 100.0 by our clock"
     assert found.failures[0] == said
+
+
+def test_what_events_add_is_found_though_the_host_is_late() -> None:
+    """A kernel of 3 us, further ones of 2.5, events that add 2; half of the pairs show the host."""
+    one, more = [0.005] * 40, [0.025] * 40
+    late = [0.005] * 20 + [0.3] * 20, [0.9] * 20 + [0.025] * 20
+    assert timing.besides(one, more, 8) == pytest.approx(0.0025)
+    assert timing.besides(*late, 8) == pytest.approx(0.0025)
 
 
 @pytest.mark.parametrize(("room", "calls"), [(1000, 8), (3, 3), (0, 1)])

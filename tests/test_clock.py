@@ -67,7 +67,7 @@ class Sleeper:
     def timed_results(self, which: int, expected: Expected | None) -> dict[str, Tensor]:
         return {"y": self._results[which] + self.wrong}
 
-    def expect(self, inputs: Sequence[Tensor], seed: int) -> Expected:
+    def expect(self, inputs: Sequence[Tensor], needs: Any, seed: int) -> Expected:
         eager = {"y": inputs[0] + 1}
         truth = {"y": inputs[0].double() + 1}
         return Expected(eager, truth, (), lambda: {"y": torch.zeros_like(truth["y"])})

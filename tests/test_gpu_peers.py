@@ -34,7 +34,8 @@ OPS = {
     "layer_norm": (16384, 5120),
     "softmax": (16384, 4096),
 }
-# A graph's kernels come closer after each other, so that its times are no interval's centre.
+# Of what is measured likewise, each call with a cold cache; where calls follow each other without
+# that, in a stream or in a graph, some kernels take longer and others less.
 NEAR = 0.05
 
 
@@ -96,12 +97,12 @@ def test_an_independent_clock_says_the_same_of_everyone(op: str, tmp_path: Path)
         assert result is not None
         ways: tuple[Direction, ...] = ("forward", "both")
         for direction in ways:
-            ours, (stream, graph) = result.times[direction], theirs[direction]
+            ours, (cold, stream, graph) = result.times[direction], theirs[direction]
             said = f"{op} {name} {direction}: {1e6 * ours.median:.1f} us"
             said += f" ({1e6 * ours.low:.1f}-{1e6 * ours.high:.1f})"
-            said += f", in a stream {1e6 * stream:.1f}, in a graph {1e6 * graph:.1f}"
+            said += f", by another clock {1e6 * cold:.1f}"
+            said += f"; in a stream {1e6 * stream:.1f}, in a graph {1e6 * graph:.1f}"
             print(said)
-            far = any(abs(ours.median - seconds) > NEAR * seconds for seconds in (stream, graph))
-            if far or not ours.holds(stream):
+            if abs(ours.median - cold) > NEAR * cold or not ours.holds(cold):
                 apart.append(said)
     assert not apart, apart

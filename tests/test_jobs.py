@@ -16,7 +16,7 @@ from court import write_fixture
 from jobs_fixtures import FILES, done, job
 from runs_fixtures import git
 
-from workbench import judge
+from workbench import judge, locks
 from workbench.bench.progress import Step
 from workbench.console import Terminal
 from workbench.errors import StorageError, UsageError
@@ -36,24 +36,24 @@ PATH = os.pathsep.join(map(str, (HERE, HERE / "kernels", HERE / "tests")))
 
 
 @pytest.fixture(autouse=True)
-def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Not the machine's: a test waits for nobody's GPU."""
     folder = tmp_path / "locks"
     folder.mkdir()
-    monkeypatch.setattr(lock, "FOLDER", folder)
+    monkeypatch.setattr(locks, "FOLDER", folder)
     return folder
 
 
 @pytest.fixture
-def holder(locks: Path) -> Iterator[subprocess.Popen[str]]:
+def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds GPU-0."""
     program = (
-        "import sys; from pathlib import Path; from workbench.jobs import lock\n"
-        "lock.FOLDER = Path(sys.argv[1])\n"
-        "with lock.hold('GPU-0', print): print('has it', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from workbench import locks\n"
+        "locks.FOLDER = Path(sys.argv[1])\n"
+        "with locks.hold('GPU-0', print): print('has it', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", program, locks],
+        [sys.executable, "-c", program, folder],
         env=os.environ | {"PYTHONPATH": PATH},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -65,41 +65,41 @@ def holder(locks: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_gpu_has_one_process_at_a_time(holder: subprocess.Popen[str]) -> None:
-    said = list[Step]()
+    said = list[str]()
 
-    def progress(step: Step) -> None:
-        said.append(step)
+    def tell(what: str) -> None:
+        said.append(what)
         holder.kill()  # its lock goes with it
 
-    assert lock.is_free("GPU-1") and not lock.is_free("GPU-0")
-    with lock.hold("GPU-0", progress):
-        assert not lock.is_free("GPU-0")
-    assert lock.is_free("GPU-0")
-    assert said[0].what == f"waiting for GPU-0, which process {holder.pid} has" and said[0].notice
+    assert locks.is_free("GPU-1") and not locks.is_free("GPU-0")
+    with locks.hold("GPU-0", tell):
+        assert not locks.is_free("GPU-0")
+    assert locks.is_free("GPU-0")
+    assert said[0] == f"waiting for GPU-0, which process {holder.pid} has"
 
 
-def test_a_lock_is_anyones_and_no_link(locks: Path) -> None:
+def test_a_lock_is_anyones_and_no_link(folder: Path) -> None:
     mask = os.umask(0o077)
     try:
-        assert lock.is_free("GPU-0")
+        assert locks.is_free("GPU-0")
     finally:
         os.umask(mask)
-    assert (locks / "workbench-GPU-0.lock").stat().st_mode & 0o777 == 0o666
-    (locks / "victim").write_text("mine")
-    (locks / "workbench-GPU-1.lock").symlink_to(locks / "victim")
+    assert (folder / "workbench-GPU-0.lock").stat().st_mode & 0o777 == 0o666
+    (folder / "victim").write_text("mine")
+    (folder / "workbench-GPU-1.lock").symlink_to(folder / "victim")
     with pytest.raises(StorageError):
-        lock.is_free("GPU-1")
-    assert (locks / "victim").read_text() == "mine"
+        locks.is_free("GPU-1")
+    assert (folder / "victim").read_text() == "mine"
 
 
 def test_nobody_is_timed_while_an_op_is_judged(
-    locks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The judge keeps a GPU as busy as a measurement does."""
     held = list[bool]()
 
     def verify(root: Path, op: str, **_: object) -> Verdict:
-        held.append(not lock.is_free("GPU-0"))
+        held.append(not locks.is_free("GPU-0"))
         return Verdict(op=op, seed=1)
 
     monkeypatch.setattr(lock, "gpus", lambda: TWO)
@@ -108,18 +108,18 @@ def test_nobody_is_timed_while_an_op_is_judged(
     with targets.resolve(str(root), None) as found:
         verifying.verify(found, Terminal(as_json=True))
     assert held == [True]
-    assert lock.is_free("GPU-0")
+    assert locks.is_free("GPU-0")
 
 
-def test_a_lock_on_a_file_that_is_gone_is_none(locks: Path) -> None:
-    path = locks / "workbench-GPU-0.lock"
-    with lock.hold("GPU-0", print):
+def test_a_lock_on_a_file_that_is_gone_is_none(folder: Path) -> None:
+    path = folder / "workbench-GPU-0.lock"
+    with locks.hold("GPU-0", print):
         path.unlink()
-        with lock.hold("GPU-0", print):  # one who comes later makes a new file
-            path.rename(locks / "elsewhere")
+        with locks.hold("GPU-0", print):  # one who comes later makes a new file
+            path.rename(folder / "elsewhere")
             path.symlink_to("nowhere")
     path.unlink()
-    assert lock.is_free("GPU-0")
+    assert locks.is_free("GPU-0")
 
 
 def test_gpus_are_named_by_what_no_order_changes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,8 +200,8 @@ def test_interrupted_nothing_is_left(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     program = (
         "from jobs_fixtures import done, hangs, job; from workbench.jobs.local import Local\n"
-        "from workbench.jobs.gpus import Gpu; from workbench.jobs import lock\n"
-        f"from pathlib import Path; lock.FOLDER = Path({str(tmp_path)!r})\n"
+        "from workbench.jobs.gpus import Gpu; from workbench import locks\n"
+        f"from pathlib import Path; locks.FOLDER = Path({str(tmp_path)!r})\n"
         f"done(Local([Gpu('0', '0', ''), Gpu('1', '1', '')]), job('a', hangs, {str(marker)!r}))"
     )
     environment = os.environ | {"PYTHONPATH": PATH, "TMPDIR": str(tmp_path)}

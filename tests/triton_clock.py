@@ -38,32 +38,41 @@ def in_a_graph(work: Callable[[int], Any]) -> float:
     return float(do_bench_cudagraph(all_of_them, rep=100, return_mode="median")) / 1000 / POOL
 
 
-def in_a_stream(work: Callable[[int], Any]) -> float:
+def in_a_stream(work: Callable[[int], Any], *, cold: bool = False) -> float:
     """Seconds for one of the pool where calls follow each other, launched before the device comes
-    to them: by how much twice as many take longer, so that no start and no event is in it.
+    to them: by how much twice as many take longer, so that no start and no event is in it. If
+    `cold`, each comes after something else has filled the L2 cache, whose time is taken off.
     """
     kept: list[Any] = [None] * POOL
+    other = torch.empty(256 << 20, dtype=torch.int8, device="cuda")
 
-    def launch(calls: int) -> None:
+    def launch(calls: int, works: bool) -> None:
         for number in range(calls):
-            kept[number % POOL] = work(number % POOL)
+            if cold:
+                other.zero_()
+            if works:
+                kept[number % POOL] = work(number % POOL)
 
-    def shown(calls: int) -> float:
+    def shown(calls: int, works: bool = True) -> float:
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]
         start.record()
-        launch(calls)
+        launch(calls, works)
         end.record()
         torch.cuda.synchronize()
         return float(start.elapsed_time(end)) / 1000
 
-    launch(2 * CALLS)
+    def more(works: bool) -> float:
+        found = (shown(2 * CALLS, works) - shown(CALLS, works) for _ in range(ROUNDS))
+        return statistics.median(found) / CALLS
+
+    launch(2 * CALLS, works=True)
     torch.cuda.synchronize()
     started = time.perf_counter()
-    launch(2 * CALLS)
+    launch(2 * CALLS, works=True)
     cycles = int(2 * (time.perf_counter() - started) * 2.0e9)
     torch.cuda.synchronize()
-    return statistics.median(shown(2 * CALLS) - shown(CALLS) for _ in range(ROUNDS)) / CALLS
+    return more(works=True) - (more(works=False) if cold else 0.0)
 
 
 def first(outputs: Any) -> Tensor:
@@ -73,8 +82,9 @@ def first(outputs: Any) -> Tensor:
 
 
 def times(call: Callable[..., Any], pool: list[list[Tensor]]) -> dict[str, list[float]]:
-    """Seconds in a stream and in a graph of the forward, and with the backward of its first output:
-    of the backward alone no graph can be made, since it runs where its forward ran.
+    """Seconds in a stream with a cold cache, without, and in a graph, of the forward and with the
+    backward of its first output: of the backward alone no graph can be made, since it runs where
+    its forward ran.
     """
     dys = [torch.randn_like(first(call(*inputs))) for inputs in pool]
 
@@ -86,7 +96,7 @@ def times(call: Callable[..., Any], pool: list[list[Tensor]]) -> dict[str, list[
         return call(*pool[number])
 
     return {
-        way: [in_a_stream(work), in_a_graph(work)]
+        way: [in_a_stream(work, cold=True), in_a_stream(work), in_a_graph(work)]
         for way, work in (("forward", forward), ("both", both))
     }
 

@@ -229,12 +229,15 @@ class _RoundAtRandom(_StayInFloat64):
         return result
 
     def _round(self, t: Tensor) -> None:
-        nearest = t.to(self._dtype).double()
-        inexact = (nearest != t) & nearest.isfinite()
-        if inexact.any():
-            chance = torch.rand(t.shape, generator=self._chance, dtype=t.dtype, device=t.device)
-            shaken = t * (1 + torch.finfo(self._dtype).eps * (chance - 0.5))
-            t.copy_(torch.where(inexact, shaken.to(self._dtype).double(), t))
+        """Most of the judge's time goes by here, so tensors are small or written in place."""
+        nearest = t.to(self._dtype)
+        inexact = nearest != t  # the type that has both decides: float64
+        if not inexact.any():
+            return
+        inexact &= nearest.isfinite()
+        chance = torch.rand(t.shape, generator=self._chance, device=t.device)
+        shaken = chance.double().sub_(0.5).mul_(torch.finfo(self._dtype).eps).add_(1).mul_(t)
+        t.copy_(torch.where(inexact, shaken.to(self._dtype).double(), t))
 
 
 @cache

@@ -1,11 +1,12 @@
-"""How an op says with what its kernels are launched: a literal at the top of its kernel.py.
+"""How an op says with what its kernels are launched: literals in its kernel.py.
 
     FORWARD = ByWidth({"elements": 1024, "per_thread": 16}, {8192: {"per_thread": 32}})
     BACKWARD = Fixed({"elements": 2048, "per_thread": 16})
 
 By convention FORWARD governs the forward's kernels and BACKWARD the backward's. A literal can be
 read without running the op, and rewritten: so a tuner finds what there is to try, and leaves what
-it found where a reviewer sees it. `launch` makes tiles and launches of the parameters.
+it found where a reviewer sees it. Best below the kernels: Triton compiles one anew if its line has
+moved. `launch` makes tiles and launches of the parameters.
 """
 
 from __future__ import annotations

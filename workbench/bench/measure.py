@@ -33,13 +33,9 @@ from workbench.judge.stage import prepare
 from workbench_kernels.spec import OpSpec
 
 EAGER, COMPILED = "eager", "torch.compile"
+TUNED = Rival("torch.compile max-autotune", "max-autotune")
 # Who is always there, beside the peers that are installed.
-RIVALS = (
-    Rival(OURS, "op"),
-    Rival(EAGER, "reference"),
-    Rival(COMPILED, "compile"),
-    Rival("torch.compile max-autotune", "max-autotune"),
-)
+RIVALS = (Rival(OURS, "op"), Rival(EAGER, "reference"), Rival(COMPILED, "compile"), TUNED)
 # How often each contender has its turn at a size, and how many calls it makes then.
 ROUNDS, CALLS = 12, 5
 # A compiler that tunes itself takes minutes.
@@ -49,14 +45,16 @@ PATIENCE_SECONDS, TIMEOUT_SECONDS = 300.0, 3600.0
 @dataclass(frozen=True)
 class Plan:
     """What to measure: sizes (None: the spec's sweep), a dtype (None: bfloat16 where the op has
-    it), and against whom (None: everyone that is known), `besides` too. In a `race` only times are
-    taken, and who is clearly slower stops early.
+    it), and against whom (None: everyone that is known, and with `patient` the compiler that tunes
+    itself, for minutes), `besides` too. In a `race` only times are taken, and who is clearly slower
+    stops early.
     """
 
     sizes: Sequence[tuple[int, int]] | None = None
     dtype: torch.dtype | None = None
     rivals: Sequence[Rival] | None = None
     besides: Sequence[Rival] = ()
+    patient: bool = True
     rounds: int = ROUNDS
     calls: int = CALLS
     race: bool = False
@@ -91,7 +89,9 @@ class _Bench:
     def __init__(self, place: Place, plan: Plan, progress: Progress = nobody) -> None:
         self._place, self._plan, self._spec = place, plan, place.referee.spec
         known = plan.rivals
-        known = [*RIVALS, *peers(self._spec)] if known is None else known
+        if known is None:
+            tuned = [] if plan.patient else [TUNED]
+            known = [rival for rival in (*RIVALS, *peers(self._spec)) if rival not in tuned]
         self._rivals = [*known, *plan.besides]
         self._progress, self._step = progress, Step("what this GPU does at best")
         self._chance = random.Random(plan.seed)

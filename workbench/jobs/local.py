@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 
+from workbench import locks
 from workbench.bench.progress import Step
 from workbench.errors import WorkbenchError
-from workbench.jobs import lock
 from workbench.jobs.gpus import Gpu, gpus
 from workbench.jobs.job import RETRIES, Done, Job, Seldom, Told, died, packed, unpacked
 from workbench.worker import guard
@@ -134,7 +134,7 @@ class _Processes:
         """
         busy = {worker.gpu.visible for worker in self._busy}
         idle = [gpu for gpu in self._gpus if gpu.visible not in busy]
-        free = [gpu for gpu in idle if self._waiting and lock.is_free(gpu.whole)]
+        free = [gpu for gpu in idle if self._waiting and locks.is_free(gpu.whole)]
         for attempt in list(self._waiting):
             fits = [gpu for gpu in free if attempt.job.model in ("", gpu.model)]
             if not fits and not self._busy:

@@ -162,7 +162,6 @@ class Examination:
         values, behaviour = Values(op, self._seed, seed), Behaviour(op, seed, self._free)
         return {**values.checks(), **behaviour.checks(), **Interface(op, seed).checks()}
 
-    @property
     def _free(self) -> int:
         """Bytes of GPU memory that are free, 0 without a GPU."""
         return torch.cuda.mem_get_info()[0] if self._device.is_gpu else 0

@@ -21,8 +21,9 @@ from workbench.tune import tasks
 from workbench.tune.wave import Idea
 from workbench.tune.worktrees import Variants
 
-# What a verdict keeps busy, most of the time; and of how many variants a job on some GPU is.
-_CORES, _TOGETHER = 4, 3
+# What a verdict keeps busy when it does not wait, and how many share that; and of how many variants
+# a job on some GPU is.
+_CORES, _SHARED, _TOGETHER = 4, 2, 3
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,12 @@ class Panel:
         """All on one GPU, which nobody is timed on meanwhile: most of a verdict is work of CPUs."""
         cores = sorted(os.sched_getaffinity(0))
         count = max(1, min(len(jobs), _processes()))
-        share = len(cores) // count
+        share = min(len(cores), max(_CORES, len(cores) // count))
         context = get_context("spawn")
         places = context.Queue()
         for number in range(count):
-            places.put(cores[number * share : (number + 1) * share])
+            first = number * share
+            places.put({cores[n % len(cores)] for n in range(first, first + share)})
         with (
             lock.own_gpu(lambda step: self.tell(step.what)),
             ProcessPoolExecutor(
@@ -96,7 +98,7 @@ class Panel:
 
 
 def _settle(places: Any) -> None:
-    """Take some of the cores, so that the judge starts as many processes as they can carry."""
+    """Take some of the cores, so that the judge starts as many processes as they carry."""
     os.sched_setaffinity(0, places.get())
 
 
@@ -105,7 +107,7 @@ def _alone(job: Job) -> Any:
 
 
 def _processes() -> int:
-    return max(1, len(os.sched_getaffinity(0)) // _CORES)
+    return max(1, _SHARED * len(os.sched_getaffinity(0)) // _CORES)
 
 
 def _jobs_of(ideas: Sequence[Idea]) -> int:

@@ -244,7 +244,8 @@ def compare(context: Context) -> StageResult:
 
     with _bench(context) as bench:
         before = Rival(BEFORE, "op", sources=bench.variants.as_it_is().sources)
-        evidence = bench.clock.measure(context.root, replace(bench.plan, besides=(before,)))
+        plan = replace(bench.plan, besides=(before,), patient=False)
+        evidence = bench.clock.measure(context.root, plan)
     found = measured(evidence)
     slower = expenses(ratios(found, OURS, BEFORE)) + costs(found, BEFORE)
     problems = [*found.failures, *slower]

@@ -132,9 +132,9 @@ class Sweep:
         if not chosen:
             return Settled(best=wave.best)
         sources = self._sources(wave.best.sources, chosen)
+        said = "; ".join(self._said(n, config) for n, config in chosen.items())
         for number, config in chosen.items():
             self._lanes[number].best = config
-        said = "; ".join(self._said(n, config) for n, config in chosen.items())
         best = Idea(
             name=f"best of wave {wave.number}",
             hypothesis=f"the fastest of each: {said}",

@@ -97,10 +97,12 @@ class Tuning:
             return recalled
         self.notebook.proposed(number, best, ideas)
         before = {digest: verdict for wave in waves for digest, verdict in wave.verdicts.items()}
-        fresh = {i.digest: i for i in ideas if i.digest not in before and i.digest != best.digest}
-        known = before.get(best.digest)
-        self.tell(f"wave {number}: judging {len(fresh) + (known is None)} variants")
-        verdicts = before | dict(self.judge(best, known, [*fresh.values()]))
+        # A new best is judged beside one that is known: of the same code, most of it is too.
+        known = waves[-1].best if waves and best.digest not in before else best
+        fresh = {i.digest: i for i in (best, *ideas) if i.digest not in before}
+        self.tell(f"wave {number}: judging {len(fresh)} variants")
+        fresh.pop(known.digest, None)
+        verdicts = before | dict(self.judge(known, before.get(known.digest), [*fresh.values()]))
         passed = [idea for idea in ideas if verdicts[idea.digest].passed]
         races: Sequence[Evidence] = ()
         if passed and verdicts[best.digest].passed:

@@ -22,6 +22,9 @@ _clone = torch.Tensor.clone
 _detach = torch.Tensor.detach
 _cpu = torch.Tensor.cpu
 
+# What a process may keep of a GPU's memory that it does not use.
+_MUCH_BYTES = 1 << 30
+
 Reply = tuple[dict[str, Any], list[Tensor]]
 Request = Callable[[dict[str, Any], list[Tensor]], Reply]
 
@@ -84,7 +87,15 @@ class Holder:
         for handle in body["handles"]:
             gone = id(self._tensors.pop(handle))
             self._leaves = {key: t for key, t in self._leaves.items() if key[0] != gone}
+        self._give_back()
         return {}, []
+
+    def _give_back(self) -> None:
+        """Memory that is free here, if it is much: others work on this GPU too."""
+        if self._device.type != "cuda":
+            return
+        if torch.cuda.memory_reserved() - torch.cuda.memory_allocated() > _MUCH_BYTES:
+            torch.cuda.empty_cache()
 
     def _prepare(self, body: dict[str, Any]) -> Call:
         return Call(

@@ -18,9 +18,9 @@ _L2_BYTES = 256 << 20
 # Cycles a second of a fast GPU; on a slower one waiting takes longer.
 _CYCLES = 2.0e9
 # Pairs of events to see what they add; the small kernels between some; what launching these takes.
-_PAIRS, _SPECKS, _SPECKS_SECONDS = 40, 8, 3e-4
+_PAIRS, _SPECKS, _SPECKS_SECONDS = 40, 8, 1e-3
 # Steps of a training loop that are made up to see what the host does.
-_STEPS = 15
+_STEPS = 6
 
 
 def run(
@@ -89,7 +89,7 @@ def events_milliseconds() -> float:
     """
     speck = torch.zeros(1, device="cuda")
 
-    def shown(kernels: int) -> float:
+    def shown(kernels: int) -> list[float]:
         marks = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(_PAIRS)]  # type: ignore[no-untyped-call]
         for start, end in marks:
             torch.cuda._sleep(int(_SPECKS_SECONDS * _CYCLES))  # type: ignore[no-untyped-call]
@@ -98,11 +98,18 @@ def events_milliseconds() -> float:
                 speck.add_(1)
             end.record()
         torch.cuda.synchronize()
-        return float(statistics.median(start.elapsed_time(end) for start, end in marks))
+        return [start.elapsed_time(end) for start, end in marks]
 
     shown(1)
-    one, more = shown(1), shown(1 + _SPECKS)
-    return one - (more - one) / _SPECKS
+    return besides(shown(1), shown(1 + _SPECKS), _SPECKS)
+
+
+def besides(one: Sequence[float], more: Sequence[float], further: int) -> float:
+    """What a pair of events adds, of pairs that have one kernel between them and pairs that have so
+    many further ones. The lower quartiles count: whenever the host is late, both show its time.
+    """
+    least, all_of_them = (statistics.quantiles(shown, n=4)[0] for shown in (one, more))
+    return least - (all_of_them - least) / further
 
 
 def launch_seconds(function: Callable[..., Any], call: Call, direction: str) -> float:
@@ -123,9 +130,10 @@ def host_seconds(
     function: Callable[..., Any], pool: Sequence[Call], calls: int, *, backward: bool
 ) -> dict[str, float]:
     """Seconds of the host for each call by direction, as a training step pays them: `calls` calls
-    one after another, each with leaves of its own, then one run of autograd back through all; the
-    median of some steps, each right after another, since whoever has waited for the GPU is slow at
-    first. Fewer calls where memory does not hold the results of so many.
+    one after another, each with leaves of its own, then one run of autograd back through all. The
+    least of some steps, each right after another: whoever has waited for the GPU is slow at first,
+    and whatever else runs on the machine only ever adds. Fewer calls where memory does not hold the
+    results of so many.
     """
     calls = max(1, min(calls, _room() // max(1, peak_bytes(function, pool[0]))))
     steps = []
@@ -135,11 +143,10 @@ def host_seconds(
         steps.append(_step(function, pool, calls, backward))
     torch.cuda.synchronize()
     torch.cuda.empty_cache()  # others are timed beside this process
-    forward = statistics.median(forward for forward, _ in steps)
+    forward = min(forward for forward, _ in steps)
     if not backward:
         return {"forward": forward}
-    back, both = (statistics.median(found) for found in ([b for _, b in steps], map(sum, steps)))
-    return {"forward": forward, "backward": back, "both": both}
+    return {"forward": forward, "backward": min(b for _, b in steps), "both": min(map(sum, steps))}
 
 
 def _step(

@@ -36,16 +36,6 @@ from workbench_kernels import numerics, op
 from workbench_kernels.launch import Tile, device_of, row_tile, stages, wide_tile
 from workbench_kernels.tuning import ByWidth, Table
 
-# With what the kernels are launched; tuning.py says what it means and what may be tried. A row of
-# more elements than a program holds is read in blocks: in steps by the forward, by several programs
-# of the backward.
-FORWARD = ByWidth(
-    {"elements": 1024, "per_thread": 8, "stages": 1}, {4096: {"elements": 8192, "per_thread": 64}}
-)
-BACKWARD = ByWidth(
-    {"elements": 1024, "per_thread": 8}, {4096: {"elements": 8192, "per_thread": 32}}
-)
-
 # Below every finite number; not -inf, of which a difference would be NaN.
 _LOWEST = tl.constexpr(-3.4028234663852886e38)
 _NO_COLUMN = tl.constexpr(2**31 - 1)
@@ -333,6 +323,17 @@ def _cross_entropy_bwd(
         du = du * inner
     out = DX + rows.to(tl.int64) * n_cols + cols
     tl.store(out, du.to(DX.dtype.element_ty), mask=row_mask & col_mask)
+
+
+# With what the kernels are launched; tuning.py says what it means and what may be tried. A row of
+# more elements than a program holds is read in blocks: in steps by the forward, by several programs
+# of the backward.
+FORWARD = ByWidth(
+    {"elements": 1024, "per_thread": 8, "stages": 1}, {4096: {"elements": 8192, "per_thread": 64}}
+)
+BACKWARD = ByWidth(
+    {"elements": 1024, "per_thread": 8}, {4096: {"elements": 8192, "per_thread": 32}}
+)
 
 
 def forward(

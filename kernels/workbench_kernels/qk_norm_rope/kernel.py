@@ -48,19 +48,6 @@ from workbench_kernels.rotary import (
 )
 from workbench_kernels.tuning import ByWidth
 
-# With what the kernels are launched; tuning.py says what it means and what may be tried. A program
-# holds `elements` of each of `heads` heads, which share what it read of the tables.
-FORWARD = ByWidth(
-    {"elements": 2048, "per_thread": 16, "heads": 4},
-    {256: {"heads": 2}},
-    choices={"heads": (4, 2, 8, 1)},
-)
-BACKWARD = ByWidth(
-    {"elements": 2048, "per_thread": 16, "heads": 2, "stages": 3, "resident": 16},
-    {256: {"heads": 1}},
-    choices={"heads": (2, 4, 1, 8)},
-)
-
 
 @triton.jit
 def _forward_heads(
@@ -351,6 +338,20 @@ def _qk_norm_rope_bwd(
             HALF, BLOCK_HALF, REST, BLOCK_REST, BLOCK_TOKENS, HEADS, ALIGNED, FROM, TO, PER_PAIR,
             SECTIONS, STAGES,
         )  # fmt: skip
+
+
+# With what the kernels are launched; tuning.py says what it means and what may be tried. A program
+# holds `elements` of each of `heads` heads, which share what it read of the tables.
+FORWARD = ByWidth(
+    {"elements": 2048, "per_thread": 16, "heads": 4},
+    {256: {"heads": 2}},
+    choices={"heads": (4, 2, 8, 1)},
+)
+BACKWARD = ByWidth(
+    {"elements": 2048, "per_thread": 16, "heads": 2, "stages": 3, "resident": 16},
+    {256: {"heads": 1}},
+    choices={"heads": (2, 4, 1, 8)},
+)
 
 
 def forward(

@@ -40,11 +40,6 @@ from workbench_kernels.rotary import (
 )
 from workbench_kernels.tuning import Fixed
 
-# With what the kernels are launched; tuning.py says what it means and what may be tried. A program
-# holds `elements` of each of `heads` heads, which share what it read of the tables.
-FORWARD = Fixed({"elements": 2048, "per_thread": 16, "heads": 4}, choices={"heads": (4, 2, 8, 1)})
-BACKWARD = Fixed({"elements": 2048, "per_thread": 16, "heads": 4}, choices={"heads": (4, 2, 8, 1)})
-
 
 @triton.jit
 def _turn(
@@ -155,6 +150,12 @@ def _rope(
             yk_strides, k_strides, table_strides, bounds,
             HALF, BLOCK_HALF, REST, BLOCK_REST, HEADS, ALIGNED, FROM, TO, PER_PAIR, SECTIONS, BACK,
         )  # fmt: skip
+
+
+# With what the kernels are launched; tuning.py says what it means and what may be tried. A program
+# holds `elements` of each of `heads` heads, which share what it read of the tables.
+FORWARD = Fixed({"elements": 2048, "per_thread": 16, "heads": 4}, choices={"heads": (4, 2, 8, 1)})
+BACKWARD = Fixed({"elements": 2048, "per_thread": 16, "heads": 4}, choices={"heads": (4, 2, 8, 1)})
 
 
 def forward(

@@ -387,9 +387,13 @@ def test_the_host_is_timed_as_in_a_training_step(
     monkeypatch.setattr(timing, "peak_bytes", lambda function, call: 1)
     monkeypatch.setattr(timing, "_room", lambda: room)
     pool = [Call(["x"], [torch.ones(2)], ["x"], [torch.ones(2)], {}) for _ in range(3)]
+    monkeypatch.setattr(timing, "_STEPS_SECONDS", 1e6)
     found = timing.host_seconds(function, pool, 8, backward=True)
     assert found == {"forward": 3.0, "backward": 2.0, "both": 5.0}
     assert runs == [calls] * 2 * timing._STEPS
+    monkeypatch.setattr(timing, "_STEPS_SECONDS", 1.0)  # the device takes long
+    assert timing.host_seconds(function, pool, 8, backward=True) == found
+    assert runs == [calls] * 2 * (timing._STEPS + 1)
     assert timing.host_seconds(function, pool, 8, backward=False) == {"forward": 3.0}
 
 

@@ -9,10 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from court import write_fixture
 
 from workbench.judge import sandbox, suite
 from workbench.judge.place import Place
+from workbench.judge.remote import Remote
 from workbench.judge.stage import ORIGINAL, Stage, prepare
 from workbench.judge.suite import SuiteResult
 from workbench.judge.suites import Suites, mutation_score, own_tests
@@ -42,6 +44,33 @@ def test_tests_that_abort_say_why(stage: Stage) -> None:
     with Place(stage, sandbox.find(), "cpu", deadline) as place:
         found = suite.run(place.host, stage, stage.variant(ORIGINAL), deadline)
     assert found.problem == ("the tests' process killed by SIGABRT (what():  no more of it)")
+
+
+def test_a_referee_may_remember(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is expected of inputs is asked for once, whoever asks; of others, or in another layout,
+    anew; and the worst roundings again, where they were forgotten.
+    """
+    asked = list[str]()
+    of = Remote.ask
+
+    def ask(self: Remote, body: dict[str, Any], tensors: Any = ()) -> Any:
+        asked.append(body["do"])
+        return of(self, body, tensors)
+
+    monkeypatch.setattr(Remote, "ask", ask)
+    deadline = time.monotonic() + 120
+    with Place(stage, sandbox.find(), "cpu", deadline, remembers=True) as place:
+        (x,) = place.referee.draw(3, 5, torch.float32, 1)
+        asked.clear()
+        first = place.referee.expect([x], seed=1)
+        assert place.referee.expect([x.clone()], seed=1) is first
+        others = [([x + 1], 1), ([x], 2), ([x.t().contiguous().t()], 1)]
+        for inputs, seed in others:
+            assert place.referee.expect(inputs, seed=seed) is not first
+        assert asked == ["expect"] * 4
+        for number in range(40):  # more than the referee keeps
+            place.referee.expect([x], seed=10 + number)
+        assert torch.equal(first.worst_error["y"], first.find_worst()["y"])
 
 
 class Runs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,13 @@ from tuning_fixtures import (
 )
 
 from workbench.bench.contest import Direction, beaten, interleave
-from workbench.bench.measurement import OURS
+from workbench.bench.measurement import OURS, Measurement
 from workbench.bench.statistics import Interval
 from workbench.errors import UsageError, VerificationFailed, WorkbenchError
 from workbench.evidence import Evidence
 from workbench.tune.notebook import Notebook
 from workbench.tune.rewrites import Findings, Rewrite, Rewrites
-from workbench.tune.rules import Patience, Target, expenses, faster, gain, noise
+from workbench.tune.rules import Patience, Target, costs, expenses, faster, gain, host_noise, noise
 from workbench.tune.sweep import KERNEL, Sweep
 from workbench.tune.tables import EVERY, rewritten, tables
 from workbench.tune.tune import Outcome, Proposer, Tuning
@@ -159,6 +160,22 @@ def test_nobody_is_tried_twice(tmp_path: Path) -> None:
 # The judge decides what is timed
 
 
+def test_the_whole_is_judged_once(tmp_path: Path) -> None:
+    """What was put together has the code of what is known, beside which it is judged."""
+    unknown = list[str]()
+
+    class Watched(Judge):
+        def __call__(
+            self, best: Idea, known: Evidence | None, ideas: Sequence[Idea]
+        ) -> dict[str, Evidence]:
+            unknown.extend([best.name] if known is None else [])
+            return super().__call__(best, known, ideas)
+
+    found = search(tmp_path, judge=(judge := Watched()))
+    assert unknown == [START.name]
+    assert {wave.best.name for wave in found.waves} <= set(judge.judged)
+
+
 class Script:
     """An author with a script."""
 
@@ -287,6 +304,24 @@ def test_a_record_that_was_edited_is_not_believed(tmp_path: Path) -> None:
 def ratio(median: float, way: Direction = "forward", rows: int = 8, wide: float = 0.002) -> Ratio:
     over = Interval(low=median - wide, median=median, high=median + wide)
     return Ratio(rows=rows, cols=64, direction=way, seconds=1e-4, over=over)
+
+
+def test_the_host_may_be_as_slow_as_it_was_seen_to_be() -> None:
+    """30 % between two processes of the same code: what takes 40 % more may be as fast."""
+    found = measurement("rms_norm", {OURS: SOURCE, "itself": SOURCE}, cost, SIZES[:1], 1)
+    (point,) = found.points
+
+    def hosts(ours: float, theirs: float) -> Measurement:
+        both = zip(point.results, (ours, theirs), strict=True)
+        results = [r.model_copy(update={"host_seconds": {"forward": t}}) for r, t in both]
+        kept = point.model_copy(update={"results": tuple(results)})
+        return found.model_copy(update={"points": (kept,)})
+
+    apart = host_noise(hosts(100e-6, 130e-6), "itself")
+    assert apart == pytest.approx(0.3)
+    assert costs(hosts(154e-6, 100e-6), "itself", apart) == []
+    (said,) = costs(hosts(157e-6, 100e-6), "itself", apart)
+    assert said == "forward 16384 x 1024 takes 1.57x the host's time"
 
 
 def test_nothing_is_faster_at_anybodys_expense() -> None:

@@ -33,9 +33,13 @@ from workbench.judge.stage import prepare
 from workbench_kernels.spec import OpSpec
 
 EAGER, COMPILED = "eager", "torch.compile"
-TUNED = Rival("torch.compile max-autotune", "max-autotune")
 # Who is always there, beside the peers that are installed.
-RIVALS = (Rival(OURS, "op"), Rival(EAGER, "reference"), Rival(COMPILED, "compile"), TUNED)
+QUICK = (Rival(OURS, "op"), Rival(EAGER, "reference"))
+RIVALS = (
+    *QUICK,
+    Rival(COMPILED, "compile"),
+    Rival("torch.compile max-autotune", "max-autotune"),
+)
 # How often each contender has its turn at a size, and how many calls it makes then.
 ROUNDS, CALLS = 12, 5
 # A compiler that tunes itself takes minutes.
@@ -45,9 +49,9 @@ PATIENCE_SECONDS, TIMEOUT_SECONDS = 300.0, 3600.0
 @dataclass(frozen=True)
 class Plan:
     """What to measure: sizes (None: the spec's sweep), a dtype (None: bfloat16 where the op has
-    it), and against whom (None: everyone that is known, and with `patient` the compiler that tunes
-    itself, for minutes), `besides` too. In a `race` only times are taken, and who is clearly slower
-    stops early.
+    it), and against whom (None: everyone that is known; the compiler, which takes minutes, only if
+    `patient`), `besides` too. In a `race` only times are taken, and who is clearly slower stops
+    early.
     """
 
     sizes: Sequence[tuple[int, int]] | None = None
@@ -90,8 +94,7 @@ class _Bench:
         self._place, self._plan, self._spec = place, plan, place.referee.spec
         known = plan.rivals
         if known is None:
-            tuned = [] if plan.patient else [TUNED]
-            known = [rival for rival in (*RIVALS, *peers(self._spec)) if rival not in tuned]
+            known = [*RIVALS, *peers(self._spec)] if plan.patient else [*QUICK, *peers(self._spec)]
         self._rivals = [*known, *plan.besides]
         self._progress, self._step = progress, Step("what this GPU does at best")
         self._chance = random.Random(plan.seed)

@@ -40,7 +40,8 @@ def _nothing() -> None:
 
 class Examination:
     """One op on `device`, examined there and, where its tests are, in the interpreter. Leaving the
-    context ends every process that this takes.
+    context ends every process that this takes. With `remembers` the truth of inputs is found once
+    for all that are examined.
 
     After `conduct`, `dtypes` and `mutants` say what was found besides.
     """
@@ -53,9 +54,13 @@ class Examination:
         seed: int,
         deadline: float,
         only: Collection[str] | None = None,
+        *,
+        remembers: bool = False,
     ) -> None:
         self._stage, self._seed, self._deadline, self._only = stage, seed, deadline, only
-        self._device = self._interpreter = Place(stage, sandbox, device, deadline)
+        self._device = self._interpreter = Place(
+            stage, sandbox, device, deadline, remembers=remembers
+        )
         if self._device.is_gpu and self._wants_suites():
             self._interpreter = Place(stage, sandbox, "cpu", deadline)
         self._open = ExitStack()
@@ -86,12 +91,14 @@ class Examination:
         except Ended as error:
             yield _gone(error)
 
-    def of_variant(self, folder: Path) -> Iterator[Check]:
-        """All checks of a candidate of the op in `folder`, and its tests with that."""
+    def of_variant(self, folder: Path, of: int = 1) -> Iterator[Check]:
+        """All checks of a candidate of the op in `folder`, one `of` so many at once, and its tests
+        with that.
+        """
         with ThreadPoolExecutor(1) as beside:
             tests = beside.submit(suite.run, self._device.host, self._stage, folder, self._deadline)
             try:
-                with self.opened(folder) as op:
+                with self._device.opened(folder, of=of) as op:
                     yield from self._examine(op, None, tests.result)
             except Ended as error:
                 yield _gone(error)

@@ -23,10 +23,20 @@ def cores() -> int:
 
 
 class Place:
-    """A worker host and a referee on `device`. Leaving the context ends every process in them."""
+    """A worker host and a referee, which may remember its answers, on `device`. Leaving the context
+    ends every process in them.
+    """
 
-    def __init__(self, stage: Stage, sandbox: Sandbox, device: str, deadline: float) -> None:
-        self.is_gpu = device != "cpu"
+    def __init__(
+        self,
+        stage: Stage,
+        sandbox: Sandbox,
+        device: str,
+        deadline: float,
+        *,
+        remembers: bool = False,
+    ) -> None:
+        self.is_gpu, self._remembers = device != "cpu", remembers
         self._stage, self._deadline = stage, deadline
         arguments = (stage, sandbox, device, deadline)
         self.host, self._process = Host(*arguments), RefereeProcess(*arguments)
@@ -49,7 +59,7 @@ class Place:
         Raises:
             Raised, Ended: it can't be loaded.
         """
-        return Referee(self._remote)
+        return Referee(self._remote, remembers=self._remembers)
 
     @property
     def complete(self) -> list[str]:
@@ -61,15 +71,17 @@ class Place:
         return self._stage.path(self._stage.add_variant(name, sources))
 
     @contextmanager
-    def opened(self, folder: Path, patience: float = PATIENCE_SECONDS) -> Iterator[Op]:
-        """The op in `folder`, in processes of its own; not imported yet. An answer may take
-        `patience` seconds.
+    def opened(
+        self, folder: Path, patience: float = PATIENCE_SECONDS, *, of: int = 1
+    ) -> Iterator[Op]:
+        """The op in `folder`, in processes of its own, one `of` so many that share the machine; not
+        imported yet. An answer may take `patience` seconds.
 
         Raises:
             Ended: the host is gone.
         """
         referee, path = self.referee, self._stage.path(folder)
-        with self.processes(self.host.serve, self._workers, patience) as remotes:
+        with self.processes(self.host.serve, self._workers(of), patience) as remotes:
             yield Op(referee, remotes, self._stage.name, path)
 
     @contextmanager
@@ -93,10 +105,9 @@ class Place:
             for job in jobs:
                 job.stop()
 
-    @property
-    def _workers(self) -> int:
+    def _workers(self, of: int) -> int:
         """How many processes share the checks. On a GPU most of the time goes into compiling
         kernels, one core each, and each process takes a while to get at the GPU; in the interpreter
         they would only take each other's time.
         """
-        return max(1, min(8, cores() // 2)) if self.is_gpu else 1
+        return max(1, min(8, cores() // 2 // of)) if self.is_gpu else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 from collections.abc import Mapping, Sequence
@@ -58,10 +59,13 @@ class RefereeProcess:
 
 
 class Referee:
-    """One op's spec, in a process of its own. The judge draws the seeds and keeps the answers."""
+    """One op's spec, in a process of its own. The judge draws the seeds and keeps the answers; with
+    `remembers`, what is expected of inputs is found once, however many ask.
+    """
 
-    def __init__(self, remote: Remote) -> None:
+    def __init__(self, remote: Remote, *, remembers: bool = False) -> None:
         self._remote = remote
+        self._known: dict[str, Expected] | None = {} if remembers else None
         check_raised(remote.receive())  # it says whether it could load the spec
         described = self._ask({"do": "describe"})[0]
         self.spec = _spec(described)
@@ -105,6 +109,15 @@ class Referee:
             "only": only,
             "device": device,
         }
+        key = _key(asked, inputs) if self._known is not None else ""
+        if self._known is not None and key in self._known:
+            return self._known[key]
+        expected = self._expect(asked, inputs)
+        if self._known is not None:
+            self._known[key] = expected
+        return expected
+
+    def _expect(self, asked: dict[str, Any], inputs: Sequence[Tensor]) -> Expected:
         try:
             reply, values = self._ask(asked, inputs)
         except Raised as error:
@@ -115,7 +128,8 @@ class Referee:
         eager, truth = (dict(zip(names, values[i:], strict=False)) for i in (0, len(names)))
         sent = iter(values[2 * len(names) :])
         upstream = tuple(next(sent) if there else None for there in reply["upstream"])
-        return Expected(eager, truth, upstream, partial(self._worst, reply["number"]))
+        worst = partial(self._worst, reply["number"], asked, inputs)
+        return Expected(eager, truth, upstream, worst)
 
     def forms(self, inputs: Sequence[Tensor], needs: Sequence[str]) -> list[str]:
         """What the reference's outputs are besides their values."""
@@ -127,8 +141,16 @@ class Referee:
         half = len(values) // 2
         return values[:half], values[half:]
 
-    def _worst(self, number: int) -> dict[str, Tensor]:
-        reply, values = self._ask({"do": "worst", "number": number})
+    def _worst(
+        self, number: int, asked: dict[str, Any], inputs: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        try:
+            reply, values = self._ask({"do": "worst", "number": number})
+        except Raised as error:
+            if "KeyError" not in error.kinds:
+                raise
+            number = self._ask(asked, inputs)[0]["number"]  # it was forgotten there since
+            reply, values = self._ask({"do": "worst", "number": number})
         return dict(zip(reply["names"], values, strict=True))
 
     def _ask(
@@ -137,6 +159,15 @@ class Referee:
         reply, values = self._remote.ask(body, tensors)
         check_raised(reply)
         return reply, values
+
+
+def _key(asked: dict[str, Any], inputs: Sequence[Tensor]) -> str:
+    """A digest of a question: the inputs' values and how they lie, and everything else asked."""
+    digest = hashlib.sha256(json.dumps(asked).encode())
+    for t in inputs:
+        digest.update(f"{t.dtype} {tuple(t.shape)} {t.stride()}".encode())
+        digest.update(t.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _spec(described: dict[str, Any]) -> OpSpec:

@@ -1,8 +1,9 @@
 """Verdicts on variants of an op that was judged: the same code with other launch parameters.
 
 Every check of a candidate is made of each, and the op's tests run with each. How much those tests
-notice is a matter of the tests and the code, which are the same, so that is taken over; what is
-saved besides is the start of the processes, which many variants share.
+notice is a matter of the tests and the code, which are the same, so that is taken over. Besides,
+many variants share the processes and the truth of each input, and what Triton has compiled for one
+is not compiled for another.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import secrets
 import tempfile
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -20,14 +23,16 @@ from pydantic import BaseModel, ConfigDict
 
 from workbench.judge import sandbox
 from workbench.judge.examination import Examination, choose_device
+from workbench.judge.place import cores
 from workbench.judge.stage import LIBRARY, prepare
 from workbench.judge.verdict import MUTATION, Check, Verdict
 from workbench.judge.verify import TIMEOUT_SECONDS, source
 from workbench_kernels.tuning import Table
 
 Sources = Mapping[str, str]
-# How many variants are examined in the time that one verdict may take.
-_AT_ONCE = 4
+# How many variants are examined in the time that one verdict may take; the cores that one keeps
+# busy while others are examined beside it.
+_AT_ONCE, _CORES = 4, 4
 # How an op declares what can be tuned.
 DECLARED = {kind.__name__: kind for kind in get_args(Table)}
 
@@ -55,24 +60,33 @@ def same_code(one: Sources, other: Sources) -> bool:
 
 
 def examine(root: Path, op: str, variants: Mapping[str, Sources]) -> dict[str, Examined]:
-    """Make the checks of a candidate of each variant of the op below `root`.
+    """Make the checks of a candidate of each variant of the op below `root`; there is at least one.
 
     Raises:
         UsageError: the sandbox asked for is not to be had here.
     """
     seed, device = secrets.randbits(31), choose_device()[0]
     timeout = TIMEOUT_SECONDS * (1 + len(variants) / _AT_ONCE)
-    found = {}
     with tempfile.TemporaryDirectory(prefix="workbench-judge-") as folder:
         stage = prepare(root, op, Path(folder))
         deadline = time.monotonic() + timeout
-        with Examination(stage, sandbox.find(), device, seed, deadline, ()) as examination:
-            for name, sources in variants.items():
+        with Examination(
+            stage, sandbox.find(), device, seed, deadline, (), remembers=True
+        ) as examination:
+
+            def one(name: str, of: int) -> Examined:
                 started = time.monotonic()
-                checks = [source(root, op, sources)]
-                checks += examination.of_variant(stage.add_variant(name, sources))
+                checks = [source(root, op, variants[name])]
+                checks += examination.of_variant(stage.add_variant(name, variants[name]), of)
                 seconds = round(time.monotonic() - started, 1)
-                found[name] = Examined(seed=seed, checks=tuple(checks), seconds=seconds)
+                return Examined(seed=seed, checks=tuple(checks), seconds=seconds)
+
+            # The first alone: the others find what it has had compiled.
+            first, *others = variants
+            found = {first: one(first, 1)}
+            at_once = max(1, min(len(others), cores() // _CORES))
+            with ThreadPoolExecutor(at_once) as threads:
+                found |= zip(others, threads.map(partial(one, of=at_once), others), strict=True)
     return found
 
 

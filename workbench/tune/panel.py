@@ -1,6 +1,4 @@
-"""Judging many variants at once: by processes that share this machine's cores, or as jobs on many
-GPUs.
-"""
+"""Judging many variants at once: here, or as jobs on many GPUs."""
 
 from __future__ import annotations
 
@@ -21,9 +19,8 @@ from workbench.tune import tasks
 from workbench.tune.wave import Idea
 from workbench.tune.worktrees import Variants
 
-# What a verdict keeps busy when it does not wait, and how many share that; and of how many variants
-# a job on some GPU is.
-_CORES, _SHARED, _TOGETHER = 4, 2, 3
+# What a verdict keeps busy, and of how many variants a job on some GPU is.
+_CORES, _TOGETHER = 8, 3
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Panel:
         whole = [idea for idea in ideas if idea not in alike]
         whole = [*([best] if known is None else []), *whole]
         apart = self.executor.apart
-        parts = _parts(alike, _jobs_of(alike) if apart else max(1, _processes() - len(whole)))
+        parts = _parts(alike, _jobs_of(alike) if apart else 1)
         jobs = [self._job(idea.digest, idea, tasks.judged) for idea in whole]
         jobs += [
             self._job(f"part {number}", best, tasks.examined, {i.digest: i.sources for i in part})
@@ -78,36 +75,18 @@ class Panel:
 
     def _here(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Any]]:
         """All on one GPU, which nobody is timed on meanwhile: most of a verdict is work of CPUs."""
-        cores = sorted(os.sched_getaffinity(0))
-        count = max(1, min(len(jobs), _processes()))
-        share = min(len(cores), max(_CORES, len(cores) // count))
-        context = get_context("spawn")
-        places = context.Queue()
-        for number in range(count):
-            first = number * share
-            places.put({cores[n % len(cores)] for n in range(first, first + share)})
+        count = max(1, min(len(jobs), len(os.sched_getaffinity(0)) // _CORES))
         with (
             lock.own_gpu(lambda step: self.tell(step.what)),
-            ProcessPoolExecutor(
-                count, mp_context=context, initializer=_settle, initargs=(places,)
-            ) as pool,
+            ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool,
         ):
             begun = [(job, pool.submit(_alone, job)) for job in jobs]
             for job, one in begun:
                 yield job, one.result()
 
 
-def _settle(places: Any) -> None:
-    """Take some of the cores, so that the judge starts as many processes as they carry."""
-    os.sched_setaffinity(0, places.get())
-
-
 def _alone(job: Job) -> Any:
     return job.do(nobody)
-
-
-def _processes() -> int:
-    return max(1, _SHARED * len(os.sched_getaffinity(0)) // _CORES)
 
 
 def _jobs_of(ideas: Sequence[Idea]) -> int:

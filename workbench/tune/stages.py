@@ -159,7 +159,7 @@ def profile(context: Context) -> StageResult:
     from workbench.bench.export import measured
     from workbench.bench.measurement import OURS
     from workbench.bench.regression import ITSELF
-    from workbench.tune.rules import noise
+    from workbench.tune.rules import host_noise, noise
 
     with _bench(context) as bench:
         rivals = (Rival(OURS, "op"), Rival(ITSELF, "op"))
@@ -174,6 +174,7 @@ def profile(context: Context) -> StageResult:
         summary=[*_without_peers(found), f"{apart:.1%} from itself"],
         data={
             "noise": apart,
+            "host noise": host_noise(found, ITSELF),
             "measurement": found.model_dump(mode="json"),
             "diagnosis": said,
         },
@@ -247,7 +248,9 @@ def compare(context: Context) -> StageResult:
         plan = replace(bench.plan, besides=(before,), patient=False)
         evidence = bench.clock.measure(context.root, plan)
     found = measured(evidence)
-    slower = expenses(ratios(found, OURS, BEFORE)) + costs(found, BEFORE)
+    slower = expenses(ratios(found, OURS, BEFORE)) + costs(
+        found, BEFORE, context.result("profile").data["host noise"]
+    )
     problems = [*found.failures, *slower]
     return StageResult(
         ok=not problems,

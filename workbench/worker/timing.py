@@ -19,8 +19,9 @@ _L2_BYTES = 256 << 20
 _CYCLES = 2.0e9
 # Pairs of events to see what they add; the small kernels between some; what launching these takes.
 _PAIRS, _SPECKS, _SPECKS_SECONDS = 40, 8, 1e-3
-# Steps of a training loop that are made up to see what the host does.
-_STEPS = 6
+# Steps of a training loop that are made up to see what the host does, as long as they don't take
+# the device longer.
+_STEPS, _STEPS_SECONDS = 6, 0.25
 
 
 def run(
@@ -136,8 +137,8 @@ def host_seconds(
     results of so many.
     """
     calls = max(1, min(calls, _room() // max(1, peak_bytes(function, pool[0]))))
-    steps = []
-    for _ in range(_STEPS):
+    steps, began = list[tuple[float, float]](), time.perf_counter()
+    while len(steps) < _STEPS and (not steps or time.perf_counter() < began + _STEPS_SECONDS):
         torch.cuda.synchronize()
         _step(function, pool, calls, backward)
         steps.append(_step(function, pool, calls, backward))

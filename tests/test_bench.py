@@ -32,7 +32,7 @@ from workbench.bench import statistics as ours
 from workbench.bench.bench import plan
 from workbench.bench.contest import Direction, interleave
 from workbench.bench.entrant import Entrant, Rival
-from workbench.bench.heat import MOST_DRAWN, Heat, how_few
+from workbench.bench.heat import LEAST_FEW, MOST_DRAWN, Heat, how_few
 from workbench.bench.measurement import OURS, Measurement, Point, Result
 from workbench.bench.peers import peers
 from workbench.bench.progress import Step
@@ -208,7 +208,7 @@ def test_few_rows_make_up_all(rows: int, cols: int) -> None:
     few = how_few(rows, cols)
     assert rows % few == 0 and few <= rows
     assert few != cols or few == rows
-    assert few * cols <= MOST_DRAWN or few in (1, rows)
+    assert few * cols <= MOST_DRAWN or few <= LEAST_FEW or few == rows
 
 
 @pytest.mark.parametrize(

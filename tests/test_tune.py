@@ -331,6 +331,7 @@ def test_nothing_is_faster_at_anybodys_expense() -> None:
     assert not faster([ratio(0.9, wide=0.2)], 0.005)  # not sure
     assert not faster([ratio(0.5), ratio(1.06, rows=4)], 0.005)  # 6 % worse at another size
     assert faster([ratio(0.5), ratio(1.04, rows=4)], 0.005)
+    assert not faster([ratio(1.03), ratio(0.5, rows=4)], 0.005)  # 3 % worse where it counts
     paid = [ratio(0.5), ratio(1.04, "backward")]
     assert not faster(paid, 0.005)
     assert expenses(paid) == [

@@ -29,8 +29,9 @@ from workbench_kernels.spec import OpSpec, Traffic
 from workbench_kernels.truth import Expected
 
 POOL, WARM_UP = 3, 6
-# Rows that are drawn, and their elements: the truth of many takes longer than all the timing.
-MOST_FEW, MOST_DRAWN = 64, 1 << 18
+# Rows that are drawn, and their elements, but for some rows whatever their width: to find the truth
+# of many takes longer than all the timing.
+MOST_FEW, LEAST_FEW, MOST_DRAWN = 64, 4, 1 << 16
 # A training step's calls: what starting autograd's run takes is shared by all of them.
 HOST_CALLS = 16
 HOST_TURNS = 4
@@ -235,7 +236,7 @@ class Heat:
 
 def how_few(rows: int, cols: int) -> int:
     """How many rows are drawn: a divisor of `rows`, no other dimension's size, and not many."""
-    most = min(rows, MOST_FEW, max(1, MOST_DRAWN // cols))
+    most = min(rows, MOST_FEW, max(LEAST_FEW, MOST_DRAWN // cols))
     fits = (n for n in range(most, 0, -1) if rows % n == 0 and n != cols)
     return next(fits, rows)
 

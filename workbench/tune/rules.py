@@ -92,10 +92,12 @@ def gain(ratios: Iterable[Ratio]) -> float:
 
 def faster(ratios: Sequence[Ratio], noise: float) -> bool:
     """Whether something is faster: surely at some size, on the whole beyond noise, and at nobody's
-    expense.
+    expense; least of all at the largest size, which a training run has most of.
     """
     surely = any(one.over.high < 1 for one in ratios)
-    return surely and gain(ratios) > max(LEAST_GAIN, noise) and not expenses(ratios)
+    most = largest((one.rows, one.cols) for one in ratios)
+    slower = any(one.over.low > 1 for one in ratios if (one.rows, one.cols) in most)
+    return surely and gain(ratios) > max(LEAST_GAIN, noise) and not slower and not expenses(ratios)
 
 
 def expenses(ratios: Sequence[Ratio]) -> list[str]:

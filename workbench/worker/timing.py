@@ -21,7 +21,7 @@ _CYCLES = 2.0e9
 _PAIRS, _SPECKS, _SPECKS_SECONDS = 40, 8, 1e-3
 # Steps of a training loop that are made up to see what the host does, as long as they don't take
 # the device longer.
-_STEPS, _STEPS_SECONDS = 6, 0.25
+_STEPS, _STEPS_SECONDS = 6, 0.1
 
 
 def run(

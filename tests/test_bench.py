@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,6 +52,7 @@ from workbench.repository import Repository, content
 from workbench.runs.store import Store
 from workbench.worker import timing
 from workbench.worker.calls import Call
+from workbench_kernels import truth
 from workbench_kernels.bound import compare
 from workbench_kernels.spec import OpSpec, Traffic
 
@@ -246,17 +248,18 @@ def test_a_contender_gives_what_the_op_must_give(how: str, place: tuple[Place, l
     """A few rows are sent, and repeated where they are needed: the last ones have a known truth."""
     referee, few = place[0].referee, 4
     values = [referee.draw(few, 31, torch.bfloat16, seed) for seed in (1, 2)]
-    expected = [referee.expect(inputs, seed=1) for inputs in values]
+    expect = partial(referee.expect, seed=1)
+    expected = [last_rows(expect, inputs, few, 5 * few) for inputs in values]
     timed = entrant(place, Rival("it", how))
 
     over = times(5 * few, few)
     timed.put_pool(values, expected[0].upstream, over)
     got = timed.results(1, few, backward=True)
     assert got["y"].shape == (few, 31)
-    found = compare(got, last_rows(expected[1], few))
+    found = compare(got, expected[1])
     assert [c.message for c in found] == ["", ""]
     timed.put_pool(values[:1], expected[0].upstream, over)  # the former pool is dropped
-    again = compare(timed.results(0, few, backward=True), last_rows(expected[0], few))
+    again = compare(timed.results(0, few, backward=True), expected[0])
     assert [c.message for c in again] == ["", ""]
 
 
@@ -281,10 +284,41 @@ def test_a_peer_takes_its_own_arguments(place: tuple[Place, list[str]], tmp_path
     assert torch.equal(peer.results(0, 4, backward=False)["y"], expected)
 
 
-def test_sums_over_all_rows_are_left_out(place: tuple[Place, list[str]]) -> None:
-    expected = place[0].referee.expect(place[0].referee.draw(4, 8, torch.float32, 1), seed=1)
-    expected.eager["dweight"] = torch.zeros(8)
-    assert list(last_rows(expected, 4).eager) == ["dx", "y"]
+@pytest.mark.parametrize(
+    ("loss", "share"),
+    [
+        (lambda x: x.square().sum(-1), 1.0),
+        (lambda x: x.square().sum(), 1.0),
+        (lambda x: x.square().mean(), 1 / 10),
+        (lambda x: (x.square().mean(), x.sum(-1)), None),  # who knows what of it is whose
+        (lambda x: x.square().sum().sqrt(), None),
+    ],
+)
+def test_rows_may_share_a_gradient(loss: Any, share: float | None) -> None:
+    """Of forty rows that are the same four, each has a tenth of what it has of a mean."""
+    spec = OpSpec(
+        name="loss",
+        tier=1,
+        reference=lambda x, weight: loss(x * weight),
+        inputs=lambda rows, cols: (torch.randn(rows, cols), torch.randn(cols)),
+        tensors=("x", "weight"),
+        differentiable=("x", "weight"),
+        forward=Traffic(reads=1, writes=0),
+        backward=Traffic(reads=1, writes=1),
+        shapes=((4, 8),),
+        sweep=((4, 8),),
+    )
+    inputs = (torch.randn(4, 8), torch.randn(8))
+    of_few = truth.expect(spec, inputs, seed=1)
+    found = last_rows(partial(truth.expect, spec, seed=1), inputs, 4, 40)
+    assert "dweight" not in found.truth
+    assert ("dx" in found.truth) is (share is not None)
+    if share is not None:
+        many = tuple(t.repeat(10, 1) if t.ndim == 2 else t for t in inputs)
+        upstream = [dy.repeat(10) if dy is not None and dy.ndim else dy for dy in of_few.upstream]
+        of_all = truth.run(spec, spec.reference, many, upstream)["dx"][-4:]
+        assert torch.allclose(found.truth["dx"], of_all.double(), rtol=1e-4)
+        assert torch.equal(found.worst_error["dx"], of_few.worst_error["dx"] * share)
 
 
 @pytest.fixture

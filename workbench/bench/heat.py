@@ -40,7 +40,9 @@ TRIES = 3  # for the clocks to agree
 
 @dataclass(frozen=True)
 class Drawn:
-    """A pool of inputs of `few` rows, repeated until the size is reached, and what is expected."""
+    """A pool of inputs of `few` rows, repeated until the size is reached, and what is expected of
+    the last of them.
+    """
 
     few: int
     values: Sequence[Sequence[Tensor]]
@@ -115,7 +117,8 @@ class Heat:
         few = how_few(rows, cols)
         draws = range(self._seed, self._seed + POOL)
         values = [self._referee.draw(few, cols, self._dtype, seed) for seed in draws]
-        return Drawn(few, values, [self._referee.expect(v, seed=self._seed) for v in values])
+        expect = partial(self._referee.expect, seed=self._seed)
+        return Drawn(few, values, [last_rows(expect, v, few, rows) for v in values])
 
     @cached_property
     def _drawn(self) -> Drawn:
@@ -174,7 +177,7 @@ class Heat:
             _Wrong: the op computes something else.
         """
         which, few = self._chance.randrange(POOL), self._drawn.few
-        kept = last_rows(self._drawn.expected[which], few)
+        kept = self._drawn.expected[which]
         got = entrant.results(which, few, backward=self._backward)
         comparisons = compare({n: t for n, t in got.items() if n in kept.eager}, kept)
         if entrant.rival.how == "op" and (wrong := [c.message for c in comparisons if c.message]):

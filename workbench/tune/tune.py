@@ -12,7 +12,7 @@ from typing import Protocol
 from workbench.errors import VerificationFailed
 from workbench.evidence import Evidence
 from workbench.tune.notebook import Notebook
-from workbench.tune.rules import Patience, gain
+from workbench.tune.rules import Patience, faster, gain
 from workbench.tune.wave import Idea, Settled, Times, Wave
 
 # The records of what was judged, by digest: of ideas, and of the best so far if none is known.
@@ -116,7 +116,8 @@ class Tuning:
         return wave
 
     def _without(self, best: Idea, wave: Wave, waves: Sequence[Wave]) -> tuple[Idea, str]:
-        """What was best before, and why the search ends with that.
+        """The best without one that failed, and why the search ends with that: whatever was put
+        together, each of its parts may be at fault.
 
         Raises:
             VerificationFailed: there is nothing before.
@@ -124,4 +125,7 @@ class Tuning:
         why = f"{best.name} failed: {wave.problem(best)}"
         if not waves:
             raise VerificationFailed(why, "mend it first: workbench verify says more")
-        return waves[-1].best, why
+        before, noise = waves[-1], self.patience.noise
+        faster_ones = [i for i in before.ideas if faster(before.ratios(i), noise)]
+        by_gain = sorted(faster_ones, key=lambda idea: gain(before.ratios(idea)))
+        return (by_gain or [before.best])[-1], why

@@ -6,6 +6,7 @@ import importlib
 import itertools
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -141,3 +142,30 @@ def test_a_template_that_lacks_a_variable_says_which(tmp_path: Path) -> None:
     (tmp_path / "tiers/_common/broken.py.j2").write_text("{{ op }} {{ flavour }}\n")
     with pytest.raises(TemplateError, match="'flavour' is undefined"):
         _render(_environment(tmp_path / "tiers"), "_common/broken.py.j2", {"op": None})
+
+
+def divergence(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The distance of rows, in float32 whatever they are, and their mean, which is as they are."""
+    return (x.float() - y.float()).square().sum(-1), (x + y).mean(-1)
+
+
+def double_width(x: torch.Tensor) -> torch.Tensor:
+    """Every element in float32."""
+    return x.float().sin()
+
+
+def two(rows: int, cols: int) -> tuple[torch.Tensor, ...]:
+    return torch.randn(rows, cols), torch.randn(rows, cols)
+
+
+def test_a_loss_stays_in_float32(library: Path) -> None:
+    """As its reference gives it: of a loss in bfloat16 little would be left."""
+    reference = replace(find("relu2"), name="divergence", symbol="divergence", function=divergence)
+    reference = replace(reference, inputs=two, tensors=("x", "y"), parameters={})
+    files = draft(reference, "divergence")
+    said = "Returns out0: one value per row, float32 and out1: one value per row; dtype of x."
+    assert said in files["wrapper.py"]
+    assert files["kernel.py"].count("dtype=torch.float32") == 2  # made, and its fake
+    wide = replace(reference, symbol="double_width", function=double_width, tensors=("x",))
+    with pytest.raises(AuthorError, match="y is float32 whatever the inputs are"):
+        draft(replace(wide, inputs=lambda rows, cols: two(rows, cols)[:1]), "double_width")

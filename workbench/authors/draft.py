@@ -4,9 +4,11 @@ time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
+import torch
 
 from workbench import tiers
 from workbench.authors.formatting import formatted
@@ -54,7 +56,8 @@ class DraftAuthor:
         sample = reference.inputs(ROWS, COLS)
         ranks = {safe(n): t.dim() for n, t in zip(reference.tensors, sample, strict=True)}
         parameters = {safe(name): value for name, value in reference.parameters.items()}
-        plan = plan_op(profile.op, lowered, ranks, parameters)
+        float32 = _always_float32(reference, lowered.outputs)
+        plan = plan_op(profile.op, lowered, ranks, parameters, float32)
         folder = Path("kernels/workbench_kernels") / profile.op
         variables = self._variables(profile, reference, plan, lowered)
         tier = tiers.tier(profile.tier)
@@ -86,6 +89,15 @@ class DraftAuthor:
             "tier": tiers.tier(profile.tier),
             "imports": arrange((*imports, "from workbench_kernels.spec import OpSpec, Traffic")),
         }
+
+
+def _always_float32(reference: Reference, names: Sequence[str]) -> list[str]:
+    """The outputs that are float32 of inputs in bfloat16."""
+    inputs = reference.inputs(ROWS, COLS)
+    narrow = [t.bfloat16() if t.is_floating_point() else t for t in inputs]
+    found = reference.function(*narrow, **reference.parameters)
+    outputs = found if isinstance(found, tuple) else (found,)
+    return [n for n, y in zip(names, outputs, strict=True) if y.dtype is torch.float32]
 
 
 def _environment(root: Path) -> jinja2.Environment:

@@ -9,7 +9,7 @@ stores one part; a second launch adds the parts, in a fixed order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from workbench.authors.emit import Writer, zero_outside
@@ -27,7 +27,7 @@ class Tensor:
     kind: Kind
     dtype: str = "float"
     rank: int = 2  # of the tensor when the op's shape is (rows, cols)
-    float32: bool = False  # a value per row kept for the backward
+    float32: bool = False  # whatever the inputs are: kept for the backward, or a loss
 
     @property
     def pointer(self) -> str:
@@ -99,8 +99,10 @@ _TAKEN = frozenset(
 )
 
 
-def plan(graph: Graph, parameters: Mapping[str, float], saved: tuple[str, ...] = ()) -> KernelPlan:
-    """Plan one direction.
+def plan(
+    graph: Graph, parameters: Mapping[str, float], float32: tuple[str, ...] = ()
+) -> KernelPlan:
+    """Plan one direction; `float32` are the results that are that whatever the inputs are.
 
     Raises:
         AuthorError: something is computed from a sum over the batch, which takes more passes than a
@@ -116,7 +118,7 @@ def plan(graph: Graph, parameters: Mapping[str, float], saved: tuple[str, ...] =
     sums = tuple(_sum(writer, name, value, structure) for name, value in parts.items())
     used = {id(value) for value in values}
     outputs = tuple(
-        Tensor(name, value.kind, value.dtype, float32=name in saved)
+        Tensor(name, value.kind, value.dtype, float32=name in float32)
         for name, value in whole.items()
     )
     symbols = {
@@ -248,10 +250,14 @@ class OpPlan:
 
 
 def plan_op(
-    op: str, lowered: Lowered, ranks: Mapping[str, int], parameters: Mapping[str, float]
+    op: str,
+    lowered: Lowered,
+    ranks: Mapping[str, int],
+    parameters: Mapping[str, float],
+    float32: Collection[str] = (),
 ) -> OpPlan:
     """Plan an op from its lowered graphs; `ranks` are the tensors' numbers of dimensions, in order
-    of the arguments.
+    of the arguments; `float32` the outputs that are that whatever the inputs are.
     """
     if lowered.backward is None:
         raise AuthorError(f"{op} has no gradient to write a backward kernel for")
@@ -261,7 +267,13 @@ def plan_op(
                 f"{public(value.name)} holds integers, which no template loads",
                 hint="the draft author takes floating tensors and boolean masks",
             )
-    forward = plan(lowered.forward, parameters, lowered.saved)
+    for name in float32:
+        if lowered.forward.results[name].kind is not Kind.ROW:
+            raise AuthorError(
+                f"{name} is float32 whatever the inputs are, which no template writes",
+                hint="give it the inputs' dtype, or one value per row",
+            )
+    forward = plan(lowered.forward, parameters, (*lowered.saved, *float32))
     backward = plan(lowered.backward, parameters)
     inputs = {value.name: value for value in lowered.forward.inputs}
     results = {name: lowered.forward.results[name] for name in lowered.outputs}
@@ -271,7 +283,7 @@ def plan_op(
             Tensor(name, inputs[name].kind, inputs[name].dtype, ranks[name]) for name in ranks
         ),
         outputs=tuple(
-            Tensor(name, value.kind, value.dtype, rank)
+            Tensor(name, value.kind, value.dtype, rank, name in float32)
             for (name, value), rank in zip(results.items(), lowered.output_ranks, strict=True)
         ),
         saved=lowered.saved,

@@ -90,8 +90,11 @@ class Surface:
                 kind = "boolean, " if t.dtype == "bool" else ""
                 shape = f"as {self._like}" if t.kind is Kind.ELEMENT else _SHAPES[t.kind][0]
                 lines.append(f"{t.public}: {kind}{shape}.")
-        results = " and ".join(f"{t.name}: {_SHAPES[t.kind][1]}" for t in self.plan.outputs)
-        return [*lines, f"Returns {results}; dtype of {self._like}."]
+        results = " and ".join(
+            f"{t.name}: {_SHAPES[t.kind][1]}{', float32' * t.float32}" for t in self.plan.outputs
+        )
+        alike = "" if all(t.float32 for t in self.plan.outputs) else f"; dtype of {self._like}"
+        return [*lines, f"Returns {results}{alike}."]
 
     @property
     def checks(self) -> list[str]:

@@ -42,13 +42,14 @@ from workbench_kernels.tuning import ByWidth
 @triton.jit
 def _weighted(x, WEIGHT, cols, col_mask, offset, ROUNDED: tl.constexpr):
     """x · (weight + offset); `ROUNDED`: a product of two numbers of the weight's dtype."""
-    if WEIGHT is None:
-        return x
-    weight = tl.load(WEIGHT + cols, mask=col_mask, other=0.0).to(tl.float32) + offset
-    if ROUNDED:
-        x = x.to(WEIGHT.dtype.element_ty).to(tl.float32)
-        weight = weight.to(WEIGHT.dtype.element_ty).to(tl.float32)
-    return x * weight
+    # No early return: Triton compiles what follows one too, which needs a weight.
+    if WEIGHT is not None:
+        weight = tl.load(WEIGHT + cols, mask=col_mask, other=0.0).to(tl.float32) + offset
+        if ROUNDED:
+            x = x.to(WEIGHT.dtype.element_ty).to(tl.float32)
+            weight = weight.to(WEIGHT.dtype.element_ty).to(tl.float32)
+        x = x * weight
+    return x
 
 
 @triton.jit(do_not_specialize=["n_rows"])

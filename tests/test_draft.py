@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import itertools
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -169,3 +171,15 @@ def test_a_loss_stays_in_float32(library: Path) -> None:
     wide = replace(reference, symbol="double_width", function=double_width, tensors=("x",))
     with pytest.raises(AuthorError, match="y is float32 whatever the inputs are"):
         draft(replace(wide, inputs=lambda rows, cols: two(rows, cols)[:1]), "double_width")
+
+
+def test_a_draft_is_in_the_projects_style(tmp_path: Path) -> None:
+    """What is approved is committed as it is, so CI's linter must have nothing to say of it."""
+    for op in ("relu2", "swiglu", "rms_norm", "layer_norm", "softmax"):
+        for name, text in draft(find(op), op).items():
+            (tmp_path / op).mkdir(exist_ok=True)
+            (tmp_path / op / name).write_text(text)
+    config = Path(__file__).resolve().parents[1] / "pyproject.toml"
+    command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--config", config, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

@@ -226,3 +226,13 @@ def test_an_infinity_may_lead_to_what_it_does_on_a_cpu(
     planted = Planted((x,), "x", math.inf, torch.tensor([1]), x.shape)
     found = Values(Op(), 1, 1)._special(planted)  # type: ignore[arg-type]
     assert all(not comparison.message for comparison in found) is right
+
+
+def test_an_op_of_the_library_is_none_of_pytorchs() -> None:
+    """Though it was imported here, as a user may have; what runs inside of it is recorded too."""
+    from workbench.judge.checks import work
+    from workbench_kernels.rms_norm import wrapper  # noqa: F401
+
+    work._builtin.cache_clear()
+    assert not work._computes("workbench_kernels.rms_norm.default")
+    assert work._computes("aten.mul.Tensor") and work._computes("aten.no_such_op.default")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from workbench.bench import statistics
 from workbench.bench.contest import Direction
 from workbench.bench.entrant import Rival
 from workbench.bench.export import measured
@@ -80,9 +81,10 @@ def regressions(before: Measurement, now: Measurement) -> list[str]:
 def _share(point: Point, direction: Direction) -> tuple[float, float] | None:
     """The share of the floor that the op reached, at worst and at best."""
     ours = point.of(OURS)
-    if ours is None or direction not in ours.times or direction not in point.floors:
+    if ours is None or not ours.rounds.get(direction) or direction not in point.floors:
         return None
-    time, floor = ours.times[direction], point.floors[direction]
+    floor = point.floors[direction]
+    time = statistics.of_rounds(ours.rounds[direction], alike=True)
     return floor / time.high, floor / time.low
 
 

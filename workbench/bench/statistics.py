@@ -63,14 +63,16 @@ def interval(values: Sequence[float]) -> Interval:
     )
 
 
-def of_rounds(rounds: Sequence[Sequence[float]]) -> Interval:
+def of_rounds(rounds: Sequence[Sequence[float]], *, alike: bool = False) -> Interval:
     """The median of all values, and an interval from the rounds' medians: what disturbs a machine
-    lasts longer than one timing, so that neighbours are not independent.
+    lasts longer than one timing, so that neighbours are not independent. `alike`: to be held
+    against times that were taken alike.
     """
     by_round = interval([statistics.median(values) for values in rounds])
     median = statistics.median([value for values in rounds for value in values])
     found = Interval(low=min(by_round.low, median), median=median, high=max(by_round.high, median))
-    return _widened(found, max(CLOCK, GAP_SECONDS / median))
+    share, seconds = (PROCESS, TICK_SECONDS) if alike else (CLOCK, GAP_SECONDS)
+    return _widened(found, max(share, seconds / median))
 
 
 def ratio(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> Interval:

@@ -18,6 +18,7 @@ from workbench.judge.op import Op
 from workbench.judge.remote import Raised
 from workbench.judge.trial import Trial, Wrong
 from workbench_kernels.bound import Comparison, compare
+from workbench_kernels.op import NAMESPACE
 from workbench_kernels.testing import small_shape
 from workbench_kernels.truth import Expected
 
@@ -98,8 +99,9 @@ def _is_trivial(name: str, value: Tensor, expected: Expected, given: list[Tensor
 
 @cache
 def _builtin() -> frozenset[str]:
-    """The names of the ops of a PyTorch that no candidate was imported into."""
-    return frozenset(torch._C._dispatch_get_all_op_names())
+    """The names of PyTorch's own ops, whatever of the library was imported into this process."""
+    names = torch._C._dispatch_get_all_op_names()
+    return frozenset(name for name in names if not name.startswith(f"{NAMESPACE}::"))
 
 
 def _computes(name: str) -> bool:

@@ -21,10 +21,10 @@ from pydantic import BaseModel, ConfigDict
 CONFIDENCE = 0.95
 # By how much, and by how many seconds, two processes of the same code were seen to differ: 0.3 us
 # at 8 us and 0.7 % at 87 us on an H200, less on an H100.
-PROCESS, TICK_SECONDS = 0.01, 0.5e-6
+ALIKE = 0.01, 0.5e-6
 # By how much a call alone and one of many in a row were seen to differ, on an H100: where calls
 # follow each other, each waits for the one before or overlaps its end.
-CLOCK, GAP_SECONDS = 0.02, 1e-6
+OTHERWISE = 0.02, 1e-6
 
 
 class Interval(BaseModel):
@@ -71,8 +71,7 @@ def of_rounds(rounds: Sequence[Sequence[float]], *, alike: bool = False) -> Inte
     by_round = interval([statistics.median(values) for values in rounds])
     median = statistics.median([value for values in rounds for value in values])
     found = Interval(low=min(by_round.low, median), median=median, high=max(by_round.high, median))
-    share, seconds = (PROCESS, TICK_SECONDS) if alike else (CLOCK, GAP_SECONDS)
-    return _widened(found, max(share, seconds / median))
+    return _widened(found, median, ALIKE if alike else OTHERWISE)
 
 
 def ratio(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> Interval:
@@ -83,7 +82,7 @@ def ratio(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) ->
         (statistics.median(a), statistics.median(b)) for a, b in zip(ours, theirs, strict=False)
     ]
     shortest = min(min(pair) for pair in pairs)
-    return _widened(interval([a / b for a, b in pairs]), max(PROCESS, TICK_SECONDS / shortest))
+    return _widened(interval([a / b for a, b in pairs]), shortest, ALIKE)
 
 
 def differ(one: Interval) -> bool:
@@ -91,7 +90,9 @@ def differ(one: Interval) -> bool:
     return not one.holds(1.0)
 
 
-def _widened(one: Interval, share: float) -> Interval:
+def _widened(one: Interval, seconds: float, apart: tuple[float, float]) -> Interval:
+    """An interval of what takes so long, by the share or the seconds that two were seen apart."""
+    share = max(apart[0], apart[1] / seconds)
     return Interval(low=one.low * (1 - share), median=one.median, high=one.high * (1 + share))
 
 

@@ -194,25 +194,17 @@ def bench(context: Context) -> StageResult:
 
 
 def _measured(context: Context) -> StageResult:
-    from workbench.bench import table
     from workbench.bench.measure import Plan, measure
     from workbench.evidence.make import of_measurement
     from workbench.jobs import lock
     from workbench.judge import sandbox
+    from workbench.runs import measured
 
     op, root = context.run.op, context.root
     files = content(root, op).digests
     with lock.own_gpu(lambda step: context.tell(step.what)):
         found = measure(root, op, Plan())
-    return StageResult(
-        ok=not found.failures,
-        summary=found.summary(),
-        problem="\n".join(found.failures),
-        unknown=table.problems(found),
-        tables={"measured": table.rows(found)},
-        data=found.model_dump(mode="json"),
-        evidence=[of_measurement(found, root, files, str(sandbox.find()))],
-    )
+    return measured.result(found, of_measurement(found, root, files, str(sandbox.find())))
 
 
 def floor(profile: Profile) -> list[str]:

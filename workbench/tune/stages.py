@@ -236,10 +236,10 @@ def compare(context: Context) -> StageResult:
     Raises:
         WorkbenchError: it can't be measured.
     """
-    from workbench.bench import table
     from workbench.bench.entrant import Rival
     from workbench.bench.export import measured
     from workbench.bench.measurement import OURS
+    from workbench.runs.measured import result
     from workbench.tune.rules import costs, expenses
     from workbench.tune.wave import ratios
 
@@ -251,16 +251,7 @@ def compare(context: Context) -> StageResult:
     slower = expenses(ratios(found, OURS, BEFORE)) + costs(
         found, BEFORE, context.result("profile").data["host noise"]
     )
-    problems = [*found.failures, *slower]
-    return StageResult(
-        ok=not problems,
-        summary=found.summary(),
-        problem="\n".join(problems),
-        unknown=table.problems(found),
-        tables={"measured": table.rows(found)},
-        data=found.model_dump(mode="json"),
-        evidence=[evidence],
-    )
+    return result(found, evidence, slower)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ empty; in five pieces of 1024 it leaves none. A wide row in pieces needs fewer r
 is only used once, as a weight is, is there for one piece at a time. `launch.piece_tile` says into
 how many pieces, PIECES, of how many columns, BLOCK_COLS, a row falls.
 
-Pieces are a tuple of float32 [BLOCK_ROWS, BLOCK_COLS]; what there is no column for is zero.
+Pieces are a tuple of [BLOCK_ROWS, BLOCK_COLS].
 """
 
 from __future__ import annotations
@@ -28,17 +28,20 @@ def append(pieces, piece):
 
 @triton.jit
 def load(X, row_mask, n_cols, PIECES: tl.constexpr, BLOCK_COLS: tl.constexpr):
-    """The rows that begin at the pointers X, [BLOCK_ROWS, 1]; zeros where `row_mask` is false."""
+    """The rows that begin at the pointers X, [BLOCK_ROWS, 1], in their dtype, which takes fewest
+    registers; zeros where `row_mask` is false and where there is no column.
+    """
     pieces = ()
     for piece in tl.static_range(PIECES):
         cols = columns(piece, BLOCK_COLS)
         x = tl.load(X + cols, mask=row_mask & (cols < n_cols), other=0.0)
-        pieces = append(pieces, x.to(tl.float32))
+        pieces = append(pieces, x)
     return pieces
 
 
 @triton.jit
 def zeros(PIECES: tl.constexpr, BLOCK_ROWS: tl.constexpr, BLOCK_COLS: tl.constexpr):
+    """Zeros in float32, to which rows are added."""
     pieces = ()
     for _ in tl.static_range(PIECES):
         pieces = append(pieces, tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32))

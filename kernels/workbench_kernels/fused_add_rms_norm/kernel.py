@@ -79,17 +79,19 @@ def _fused_add_rms_norm_fwd(
     totals = ()
     for piece in tl.static_range(PIECES):
         cols = pieces.columns(piece, BLOCK_COLS)
-        rounded = (x[piece] + residual[piece]).to(S.dtype.element_ty)
+        total = x[piece].to(tl.float32) + residual[piece].to(tl.float32)
+        rounded = total.to(S.dtype.element_ty)
         tl.store(S + at + cols, rounded, mask=row_mask & (cols < n_cols))
         s = rounded.to(tl.float32)
         squares += s * s
-        totals = pieces.append(totals, s)
+        totals = pieces.append(totals, rounded)
     row_sum = tl.sum(squares, axis=1, keep_dims=True)
     rstd = tl.rsqrt(numerics.divide(row_sum, n_cols) + eps)
     tl.store(RSTD + rows, rstd, mask=row_mask)
     for piece in tl.static_range(PIECES):
         cols = pieces.columns(piece, BLOCK_COLS)
-        y = _weighted(totals[piece] * rstd, WEIGHT, cols, n_cols, offset, ROUNDED)
+        s = totals[piece].to(tl.float32)
+        y = _weighted(s * rstd, WEIGHT, cols, n_cols, offset, ROUNDED)
         tl.store(Y + at + cols, y.to(Y.dtype.element_ty), mask=row_mask & (cols < n_cols))
 
 
@@ -169,21 +171,22 @@ def _fused_add_rms_norm_bwd(
         if DWEIGHT_PARTS is not None:
             added = ()
             for piece in tl.static_range(PIECES):
-                added = pieces.append(added, dweight[piece] + dy[piece] * (s[piece] * rstd))
+                shat = s[piece].to(tl.float32) * rstd
+                added = pieces.append(added, dweight[piece] + dy[piece].to(tl.float32) * shat)
             dweight = added
         if DX is not None:
             products = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
             gs = ()
             for piece in tl.static_range(PIECES):
                 cols = pieces.columns(piece, BLOCK_COLS)
-                g = _weighted(dy[piece], WEIGHT, cols, n_cols, offset, False)
-                products += g * (s[piece] * rstd)
+                g = _weighted(dy[piece].to(tl.float32), WEIGHT, cols, n_cols, offset, False)
+                products += g * (s[piece].to(tl.float32) * rstd)
                 gs = pieces.append(gs, g)
             mean = numerics.divide(tl.sum(products, axis=1, keep_dims=True), n_cols)
             for piece in tl.static_range(PIECES):
                 cols = pieces.columns(piece, BLOCK_COLS)
                 mask = row_mask & (cols < n_cols)
-                dx = (gs[piece] - s[piece] * rstd * mean) * rstd
+                dx = (gs[piece] - s[piece].to(tl.float32) * rstd * mean) * rstd
                 if DS is not None:
                     dx += tl.load(DS + at + cols, mask=mask, other=0.0).to(tl.float32)
                 tl.store(DX + at + cols, dx.to(DX.dtype.element_ty), mask=mask)

@@ -8,6 +8,8 @@ Atomics would need one launch less, and give another rounding on every call.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
@@ -30,20 +32,12 @@ def _add(OUT, PARTS, n_parts, n_cols, BLOCK_PARTS: tl.constexpr, BLOCK_COLS: tl.
 
 @triton.jit
 def _add_parts(
-    OUT,
-    PARTS,
-    OTHER_OUT,
-    OTHER_PARTS,
-    n_parts,
-    n_cols,
-    BLOCK_PARTS: tl.constexpr,
-    BLOCK_COLS: tl.constexpr,
+    OUTS, PARTS, sizes, COUNT: tl.constexpr, BLOCK_PARTS: tl.constexpr, BLOCK_COLS: tl.constexpr
 ):
-    if tl.program_id(1) == 0:
-        _add(OUT, PARTS, n_parts, n_cols, BLOCK_PARTS, BLOCK_COLS)
-    if OTHER_PARTS is not None:  # noqa: SIM102  (one is known when compiled, one when run)
-        if tl.program_id(1) == 1:
-            _add(OTHER_OUT, OTHER_PARTS, n_parts, n_cols, BLOCK_PARTS, BLOCK_COLS)
+    for index in tl.static_range(COUNT):
+        if tl.program_id(1) == index:
+            n_parts, n_cols = sizes[index]
+            _add(OUTS[index], PARTS[index], n_parts, n_cols, BLOCK_PARTS, BLOCK_COLS)
 
 
 def add_parts(parts: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -51,25 +45,26 @@ def add_parts(parts: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tens
 
     parts: (n_parts, n_cols) float32, contiguous; shape has n_cols elements. No parts give zeros.
     """
-    out = parts.new_empty(shape, dtype=dtype)
-    _launch(out, parts, None, None)
-    return out
+    return add_all_parts([parts], [shape], dtype)[0]
 
 
-def add_parts_of_both(
-    parts: Tensor, others: Tensor, shape: tuple[int, ...], dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """`add_parts` of two tensors of the same shape, in one launch."""
-    out, other = (parts.new_empty(shape, dtype=dtype) for _ in range(2))
-    _launch(out, parts, other, others)
-    return out, other
-
-
-def _launch(out: Tensor, parts: Tensor, other: Tensor | None, others: Tensor | None) -> None:
-    n_parts, n_cols = parts.shape
+def add_all_parts(
+    parts: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], dtype: torch.dtype
+) -> list[Tensor]:
+    """`add_parts` of several tensors on one device, in one launch."""
+    outs = [part.new_empty(shape, dtype=dtype) for part, shape in zip(parts, shapes, strict=True)]
+    if not outs:
+        return []
+    n_cols = max(part.shape[1] for part in parts)
     # Narrow blocks fill a GPU; the interpreter pays for every program.
     block_cols = min(2048 if interpreted() else 32, triton.next_power_of_2(n_cols))
-    with device_of(parts):
-        _add_parts[(triton.cdiv(n_cols, block_cols), 1 if others is None else 2)](
-            out, parts, other, others, n_parts, n_cols, BLOCK_PARTS=128, BLOCK_COLS=block_cols
+    with device_of(parts[0]):
+        _add_parts[(triton.cdiv(n_cols, block_cols), len(outs))](
+            tuple(outs),
+            tuple(parts),
+            tuple(tuple(part.shape) for part in parts),
+            COUNT=len(outs),
+            BLOCK_PARTS=128,
+            BLOCK_COLS=block_cols,
         )
+    return outs

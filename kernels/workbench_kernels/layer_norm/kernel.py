@@ -38,7 +38,7 @@ from workbench_kernels.launch import (
     stages,
     wide_tile,
 )
-from workbench_kernels.partials import add_parts, add_parts_of_both
+from workbench_kernels.partials import add_all_parts
 from workbench_kernels.tuning import ByWidth
 
 
@@ -360,10 +360,8 @@ def _launch_bwd(
             STAGES=stages(tile, 2, x.dtype),
             num_warps=tile.num_warps,
         )
-    if dweight_parts is not None and dbias_parts is not None:
-        return [*add_parts_of_both(dweight_parts, dbias_parts, x.shape[-1:], x.dtype)]
     given = [parts for parts in (dweight_parts, dbias_parts) if parts is not None]
-    return [add_parts(parts, x.shape[-1:], x.dtype) for parts in given]
+    return add_all_parts(given, [x.shape[-1:]] * len(given), x.dtype)
 
 
 def _launch_bwd_wide(

@@ -91,21 +91,40 @@ def piece_tile(n_cols: int, table: Table) -> Tile:
 
 
 def _piece(n_cols: int, per_thread: int) -> int:
-    """As wide as what all threads load at once, or as leaves at most an eighth of the row's lanes
-    empty; where no width does, the one that leaves the fewest.
-    """
+    """As wide as what all threads load at once, or narrower."""
     if n_cols <= _NARROWEST:
         return triton.next_power_of_2(n_cols)
     whole = triton.next_power_of_2(n_cols)
-    width = max(_NARROWEST, _power_of_2(whole // min(_PIECES, max(1, per_thread // _ONE_LOAD))))
+    width = max(_NARROWEST, whole // min(_PIECES, max(1, per_thread // _ONE_LOAD)))
+    return _fitting(n_cols, _power_of_2(width), max(_NARROWEST, whole // _PIECES))
+
+
+def _fitting(n_cols: int, widest: int, narrowest: int) -> int:
+    """The widest power of two that leaves at most an eighth of its multiple's lanes empty; if none
+    does, the one that leaves the fewest.
+    """
     empty = {}
-    while width >= max(_NARROWEST, n_cols / _PIECES):
+    width = widest
+    while width >= narrowest:
         lanes = -(-n_cols // width) * width
         if (lanes - n_cols) * 8 <= lanes:
             return width
         empty[width] = lanes - n_cols
         width //= 2
     return min(empty, key=lambda width: empty[width])
+
+
+@cache
+def channel_tile(channels: int, positions: int, table: Table) -> Tile:
+    """Some channels per step and a block of their positions, where both lie side by side and each
+    channel has parameters of its own.
+    """
+    parameters = _parameters(table, channels * positions)
+    elements = _power_of_2(parameters["elements"])
+    widest = min(elements, triton.next_power_of_2(positions))
+    block_cols = _fitting(positions, widest, min(widest, _NARROWEST))
+    block_rows = min(elements // block_cols, triton.next_power_of_2(channels))
+    return _tile(block_rows, block_cols, parameters)
 
 
 @cache

@@ -57,7 +57,7 @@ SPEC = OpSpec(
     forward=Traffic(reads=1, writes=1),
     backward=Traffic(reads=2, writes=1),
     # Channels of one position and of many, all of a group at once and not, a row without groups.
-    shapes=((1, 8), (5, 8), (60, 12), (2, 128), (9, 1568), (3, 260), (2, 4112), (2, 17003)),
+    shapes=((1, 8), (5, 8), (20, 12), (2, 128), (3, 1568), (3, 260), (2, 4112), (2, 17003)),
     # As much for each group as 16 of 512 channels have of images of 64, 32, 128 and 14 squared.
     sweep=((2048, 65536), (8192, 16384), (512, 262144), (32768, 3136)),
 )

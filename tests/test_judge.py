@@ -14,6 +14,8 @@ from court import Court, court, write_library
 from workbench.judge import Check, Verdict, verify
 from workbench.judge.checks import Values
 from workbench.judge.checks.cases import Planted
+from workbench.worker import serve
+from workbench.worker.calls import Call
 from workbench_kernels.truth import Expected
 
 FIXTURE = Path(__file__).parent / "fixtures" / "relu2"
@@ -236,3 +238,15 @@ def test_an_op_of_the_library_is_none_of_pytorchs() -> None:
     work._builtin.cache_clear()
     assert not work._computes("workbench_kernels.rms_norm.default")
     assert work._computes("aten.mul.Tensor") and work._computes("aten.no_such_op.default")
+
+
+def test_a_module_is_not_passed_what_it_was_made_without() -> None:
+    x = torch.randn(2, 3)
+    call = Call(("x", "bias"), (x, x[0]), (), (None,), {"bias": None})
+    double = serve._as_function(Double(), call)
+    assert torch.equal(double(x, None), 2 * x)
+
+
+class Double(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * x

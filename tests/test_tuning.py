@@ -18,7 +18,15 @@ from workbench.judge.mutants import mutants
 from workbench.profile import analyze
 from workbench.reference import find
 from workbench_kernels import launch
-from workbench_kernels.launch import column_tile, flat_tile, programs, row_tile, stages, wide_tile
+from workbench_kernels.launch import (
+    column_tile,
+    flat_tile,
+    piece_tile,
+    programs,
+    row_tile,
+    stages,
+    wide_tile,
+)
 from workbench_kernels.tuning import CHOICES, ByWidth, Fixed, Table
 
 HELD_ROWS = ByWidth({"elements": 1024, "per_thread": 16}, {8192: {"per_thread": 32}})
@@ -157,10 +165,37 @@ def test_whatever_is_declared_can_be_launched(parameters: dict[str, int], n_cols
     rows, columns = row_tile(n_cols, table), column_tile(n_cols, table)
     assert rows.block_rows <= 128 and rows.block_cols == triton.next_power_of_2(n_cols)
     assert columns.block_rows * columns.block_cols <= parameters["elements"]
-    for tile in (rows, columns, wide_tile(n_cols, table), flat_tile(table)):
+    pieces = piece_tile(n_cols, table)
+    assert n_cols <= pieces.pieces * pieces.block_cols < n_cols + pieces.block_cols
+    assert pieces.pieces <= 8 and pieces.block_rows <= 128
+    for tile in (rows, pieces, columns, wide_tile(n_cols, table), flat_tile(table)):
         assert all(side & (side - 1) == 0 for side in tile[:3])
         assert 1 <= tile.num_warps <= 32
         assert (tile.stages, tile.resident) == (parameters["stages"], parameters["resident"])
+
+
+@pytest.mark.parametrize(
+    ("n_cols", "pieces"),
+    [
+        (100, (1, 128)),
+        (1024, (2, 512)),
+        (2560, (5, 512)),
+        (4096, (2, 2048)),
+        (5120, (5, 1024)),
+        (7168, (2, 4096)),
+        (11008, (3, 4096)),
+        (16384, (2, 8192)),
+    ],
+)
+def test_rows_of_any_width_leave_few_lanes_empty(n_cols: int, pieces: tuple[int, int]) -> None:
+    tile = piece_tile(n_cols, Fixed({"elements": 4096, "per_thread": 16}))
+    assert (tile.pieces, tile.block_cols) == pieces
+
+
+def test_pieces_are_loaded_ahead_together() -> None:
+    tile = piece_tile(5120, LOOPED_ROWS)  # five pieces of 1024, two bytes each
+    assert stages(tile, 4, torch.bfloat16) == 3
+    assert stages(tile, 5, torch.bfloat16) == 1
 
 
 DECLARED: dict[str, tuple[Table, Table]] = {

@@ -53,6 +53,7 @@ class Tile(NamedTuple):
     num_warps: int
     stages: int = 3  # most steps ahead that a loop loads
     resident: int = 16  # warps per multiprocessor that programs which loop are started for
+    pieces: int = 1  # tiles side by side that a program holds
 
 
 # Rows wider than this don't fit the registers of a program: they are read in blocks, in passes.
@@ -66,6 +67,64 @@ def row_tile(n_cols: int, table: Table) -> Tile:
     block_cols = triton.next_power_of_2(n_cols)
     parameters = _parameters(table, n_cols)
     return _tile(min(128, parameters["elements"] // block_cols), block_cols, parameters)
+
+
+_PIECES = 8  # most that a row is held in
+_NARROWEST = 128  # piece
+_ONE_LOAD = 8  # elements of 16 bits
+
+
+@cache
+def piece_tile(n_cols: int, table: Table) -> Tile:
+    """Whole rows per program, each in pieces side by side (`pieces`), so that few lanes are empty:
+    5120 columns are five pieces of 1024, where `row_tile` has one of 8192.
+    """
+    parameters = _parameters(table, n_cols)
+    block_cols = _piece(n_cols, parameters["per_thread"])
+    pieces = -(-n_cols // block_cols)
+    tile = _tile(
+        min(128, parameters["elements"] // (pieces * block_cols)), block_cols, parameters, pieces
+    )
+    # More warps than that would load in halves of halves.
+    most = _power_of_2(tile.block_rows * tile.block_cols // (32 * _ONE_LOAD // 2))
+    return tile._replace(num_warps=min(tile.num_warps, most))
+
+
+def _piece(n_cols: int, per_thread: int) -> int:
+    """As wide as what all threads load at once, or narrower."""
+    if n_cols <= _NARROWEST:
+        return triton.next_power_of_2(n_cols)
+    whole = triton.next_power_of_2(n_cols)
+    width = max(_NARROWEST, whole // min(_PIECES, max(1, per_thread // _ONE_LOAD)))
+    return _fitting(n_cols, _power_of_2(width), max(_NARROWEST, whole // _PIECES))
+
+
+def _fitting(n_cols: int, widest: int, narrowest: int) -> int:
+    """The widest power of two that leaves at most an eighth of its multiple's lanes empty; if none
+    does, the one that leaves the fewest.
+    """
+    empty = {}
+    width = widest
+    while width >= narrowest:
+        lanes = -(-n_cols // width) * width
+        if (lanes - n_cols) * 8 <= lanes:
+            return width
+        empty[width] = lanes - n_cols
+        width //= 2
+    return min(empty, key=lambda width: empty[width])
+
+
+@cache
+def channel_tile(channels: int, positions: int, table: Table) -> Tile:
+    """Some channels per step and a block of their positions, where both lie side by side and each
+    channel has parameters of its own.
+    """
+    parameters = _parameters(table, channels * positions)
+    elements = _power_of_2(parameters["elements"])
+    widest = min(elements, triton.next_power_of_2(positions))
+    block_cols = _fitting(positions, widest, min(widest, _NARROWEST))
+    block_rows = min(elements // block_cols, triton.next_power_of_2(channels))
+    return _tile(block_rows, block_cols, parameters)
 
 
 @cache
@@ -104,12 +163,12 @@ def _parameters(table: Table, n_cols: int) -> Mapping[str, int]:
     return table.at(n_cols)
 
 
-def _tile(block_rows: int, block_cols: int, parameters: Mapping[str, int]) -> Tile:
+def _tile(block_rows: int, block_cols: int, parameters: Mapping[str, int], pieces: int = 1) -> Tile:
     """The tile nearest to the sides asked for that can be launched, with the warps it needs."""
     rows, cols = _power_of_2(block_rows), _power_of_2(block_cols)
-    warps = _power_of_2(min(32, rows * cols // (32 * parameters["per_thread"])))
+    warps = _power_of_2(min(32, pieces * rows * cols // (32 * parameters["per_thread"])))
     loop = {name: parameters[name] for name in ("stages", "resident") if name in parameters}
-    return Tile(rows, cols, warps, **loop)
+    return Tile(rows, cols, warps, **loop, pieces=pieces)
 
 
 def _power_of_2(number: int) -> int:
@@ -124,7 +183,7 @@ def stages(tile: Tile, loads: int, dtype: torch.dtype) -> int:
     `loads` full-size tensors are read per step; a pipeline of n holds n - 1 steps of them in shared
     memory.
     """
-    step = loads * tile.block_rows * tile.block_cols * dtype.itemsize
+    step = loads * tile.pieces * tile.block_rows * tile.block_cols * dtype.itemsize
     return tile.stages if (tile.stages - 1) * step <= _SHARED_BYTES else 1
 
 

@@ -227,7 +227,9 @@ def _look_at(instance: Any, call: Call, width: int | None) -> None:
 
 
 def _as_function(instance: Any, call: Call) -> Callable[..., Any]:
-    """The module called as the function is: tensors that it has as parameters take their place."""
+    """The module called as the function is: tensors that it has as parameters take their place, and
+    those left out at the end are not passed, as it may have no place for them.
+    """
     own = [name for name, _ in instance.named_parameters()]
     for name in own:
         if name not in call.names:
@@ -235,7 +237,9 @@ def _as_function(instance: Any, call: Call) -> Callable[..., Any]:
 
     def function(*tensors: Tensor, **_: float) -> Any:
         named = dict(zip(call.names, tensors, strict=True))
-        passed = tuple(t for name, t in named.items() if name not in own)
-        return functional_call(instance, {name: named[name] for name in own}, passed)
+        passed = [t for name, t in named.items() if name not in own]
+        while passed and passed[-1] is None:
+            passed.pop()
+        return functional_call(instance, {name: named[name] for name in own}, tuple(passed))
 
     return function

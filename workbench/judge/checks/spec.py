@@ -5,6 +5,7 @@ A person confirms that a reference is the right one; that it is one, nobody shou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -129,9 +130,11 @@ class Spec:
         return []
 
     def _draws(self, rows: int, cols: int, more: int = 0) -> tuple[Tensor, ...]:
-        """Inputs of the size asked for: what they are cut down to is tried, and nothing else."""
+        """Inputs of the size asked for: what they are cut down to is tried, and nothing else. The
+        columns may be spread over several dimensions.
+        """
         drawn = self.referee.draw(rows, cols, torch.float32, self.seed + more)
-        if (rows, cols) not in [tuple(t.shape) for t in drawn]:
+        if (rows, cols) not in [(*t.shape[:1], math.prod(t.shape[1:])) for t in drawn]:
             raise Wrong(f"none of the inputs is ({rows}, {cols}) when asked for that")
         return drawn
 

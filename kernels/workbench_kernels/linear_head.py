@@ -16,7 +16,8 @@ product, 4 up to 1.58, 8 up to 2.12 (√(1/C + 2/C + … + 1)).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -24,9 +25,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from workbench_kernels.launch import SUPPORTED, check, check_shape, check_width
+from workbench_kernels.launch import (
+    SUPPORTED,
+    Tile,
+    check,
+    check_shape,
+    check_width,
+    wide_tile,
+)
 from workbench_kernels.partials import add_parts
 from workbench_kernels.products import add_product, multiply, read_count
+from workbench_kernels.tuning import Table
 
 _ALIGNED = 128  # rows of a chunk are a multiple of a product's tile, where there are so many
 _SCAN = 1024  # rows at a time, where one program goes through all of them
@@ -114,21 +123,40 @@ def chunk_rows(n_rows: int, row_bytes: int, chunk_bytes: int) -> int:
     return max(1, aligned if aligned <= fit else min(fit, even))
 
 
+def bounds(start: int, stop: int, row_bytes: int, chunk_bytes: int) -> list[tuple[int, int]]:
+    """The chunks of the rows from `start` to `stop`: where each begins and ends."""
+    size = chunk_rows(stop - start, row_bytes, chunk_bytes)
+    return [(at, min(at + size, stop)) for at in range(start, stop, size)]
+
+
+@cache
+def tile_of_logits(n_cols: int, table: Table) -> Tile:
+    """The block in which a row of logits is read: no wider than the row."""
+    tile = wide_tile(n_cols, table)
+    width = min(tile.block_cols, triton.next_power_of_2(n_cols))
+    return tile._replace(
+        block_cols=width, num_warps=max(1, tile.num_warps * width // tile.block_cols)
+    )
+
+
 class Chunk(NamedTuple):
-    """Some of the rows that take part: from `start` to `stop` of them."""
+    """Some of the rows that take part: from `start` on."""
 
     start: int
-    stop: int
-    x: Tensor  # (stop − start, H)
-    logits: Tensor  # (stop − start, V)
+    x: Tensor  # (rows, H)
+    logits: Tensor  # (rows, V)
     places: Tensor | None  # where they are in x of the head; None: at `start`
+
+    def of(self, per_row: Tensor | None) -> Tensor | None:
+        """What has a value for each row of the head, from where this chunk's kernels count."""
+        return per_row if per_row is None or self.places is not None else per_row[self.start :]
 
 
 class Head:
     """The logits of a linear head, some rows at a time, and the gradients `needs` asks for: of x,
     weight and bias.
 
-    x: (N, H); weight: (V, H); bias: (V,); of one dtype. `size` rows are a chunk. `wide_sums`: the
+    x: (N, H); weight: (V, H); bias: (V,); of one dtype. `bounds` are the chunks. `wide_sums`: the
     weight's gradient is added up in float32.
     """
 
@@ -138,47 +166,44 @@ class Head:
         weight: Tensor,
         bias: Tensor | None,
         rows: Rows,
-        size: int,
-        needs: list[bool],
+        bounds: Sequence[tuple[int, int]],
+        needs: Sequence[bool],
         *,
         wide_sums: bool = False,
     ) -> None:
-        self.x, self.weight, self.rows, self.needs = x.contiguous(), weight, rows, needs
+        self.x, self.weight, self.rows, self.bounds = x.contiguous(), weight, rows, bounds
         self.bias = None if bias is None else bias.contiguous()
-        self.starts = range(0, rows.number, size)
-        self.size = min(size, rows.number)
-        self._dx = self._dweight = self._parts = None
+        self._dx = self._dweight = self._parts = self._gathered = None
+        self._begun, self._parted = False, 0
         if needs[0]:
             make = torch.empty_like if rows.places is None else torch.zeros_like
             self._dx = make(self.x)
         if needs[1]:
             sums = torch.float32 if wide_sums else x.dtype
-            new = weight.new_empty if self.starts else weight.new_zeros
+            new = weight.new_empty if bounds else weight.new_zeros
             self._dweight = new(weight.shape, dtype=sums)
-        self._each = triton.cdiv(size, _SUMMED)
         if needs[2]:
-            shape = (len(self.starts) * self._each, weight.shape[0])
-            self._parts = x.new_zeros(shape, dtype=torch.float32)
-        self._gathered = None
+            parts = sum(triton.cdiv(stop - start, _SUMMED) for start, stop in bounds)
+            self._parts = x.new_empty((parts, weight.shape[0]), dtype=torch.float32)
         if rows.places is not None:
-            self._gathered = x.new_empty(self.size, x.shape[1])
+            self._gathered = x.new_empty(_largest(bounds), x.shape[1])
 
-    def buffer(self) -> Tensor:
-        """Memory for the logits of a chunk."""
-        return self.x.new_empty(self.size, self.weight.shape[0])
+    def buffer(self, bounds: Sequence[tuple[int, int]]) -> Tensor:
+        """Memory for the logits of each of these chunks in turn."""
+        return self.x.new_empty(_largest(bounds), self.weight.shape[0])
 
-    def chunks(self, buffer: Tensor) -> Iterator[Chunk]:
-        """All chunks in order; the logits of each take the place of those before."""
-        for start in self.starts:
-            chunk = self.chunk(start, buffer)
+    def chunks(self) -> Iterator[Chunk]:
+        """All chunks with their logits; those of each take the place of the ones before."""
+        buffer = self.buffer(self.bounds)
+        for start, stop in self.bounds:
+            chunk = self.chunk(start, stop, buffer)
             self.multiply(chunk)
             yield chunk
 
-    def chunk(self, start: int, logits: Tensor) -> Chunk:
-        """The chunk that begins there; what is in the first rows of `logits` stands for its own."""
-        stop = min(start + self.size, self.rows.number)
+    def chunk(self, start: int, stop: int, logits: Tensor) -> Chunk:
+        """A chunk; what is in the first rows of `logits` stands for its own."""
         places = None if self.rows.places is None else self.rows.places[start:]
-        return Chunk(start, stop, self._rows(start, stop), logits[: stop - start], places)
+        return Chunk(start, self._rows(start, stop), logits[: stop - start], places)
 
     def multiply(self, chunk: Chunk) -> None:
         """Fill in its logits."""
@@ -189,13 +214,21 @@ class Head:
         draw = chunk.logits
         if self._parts is not None:
             n_rows, n_cols = draw.shape
-            parts = self._parts[chunk.start // self.size * self._each :]
             grid = (triton.cdiv(n_cols, _COLUMNS), triton.cdiv(n_rows, _SUMMED))
-            _add_rows[grid](parts, draw, n_rows, n_cols, BLOCK_ROWS=_SUMMED, BLOCK_COLS=_COLUMNS)
+            _add_rows[grid](
+                self._parts[self._parted :],
+                draw,
+                n_rows,
+                n_cols,
+                BLOCK_ROWS=_SUMMED,
+                BLOCK_COLS=_COLUMNS,
+            )
+            self._parted += grid[1]
         if self._dweight is not None:
-            add_product(self._dweight, draw.t(), chunk.x, begin=chunk.start == 0)
+            add_product(self._dweight, draw.t(), chunk.x, begin=not self._begun)
+            self._begun = True
         if self._dx is not None and chunk.places is None:
-            multiply(self._dx[chunk.start : chunk.stop], draw, self.weight)
+            multiply(self._dx[chunk.start : chunk.start + len(draw)], draw, self.weight)
         elif self._dx is not None:
             multiply(chunk.x, draw, self.weight)
             grid = (chunk.x.shape[0], triton.cdiv(chunk.x.shape[1], _COLUMNS))
@@ -216,6 +249,10 @@ class Head:
         grid = (stop - start, triton.cdiv(n_cols, _COLUMNS))
         _gather_rows[grid](part, self.x, self.rows.places[start:], n_cols, BLOCK=_COLUMNS)
         return part
+
+
+def _largest(bounds: Sequence[tuple[int, int]]) -> int:
+    return max((stop - start for start, stop in bounds), default=0)
 
 
 def autocast(t: Tensor) -> Tensor:

@@ -47,16 +47,8 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import logits, numerics, op
-from workbench_kernels.launch import (
-    Tile,
-    device_of,
-    flat_tile,
-    multiprocessors,
-    programs,
-    stages,
-    wide_tile,
-)
-from workbench_kernels.linear_head import Chunk, Head, chunk_rows, kept_rows
+from workbench_kernels.launch import device_of, flat_tile, multiprocessors, programs, stages
+from workbench_kernels.linear_head import Chunk, Head, bounds, kept_rows, tile_of_logits
 from workbench_kernels.tuning import Fixed
 
 _ROWS_AT_ONCE = 1024  # of the one program that adds up all rows
@@ -287,18 +279,18 @@ class _Pass:
         self.class_weight = None if class_weight is None else class_weight.contiguous()
         n_rows, n_cols = x.shape[0], weight.shape[0]
         rows = kept_rows(self.target, loss.ignore_index, compact=plan.compact)
-        size = chunk_rows(rows.number, n_cols * x.dtype.itemsize, plan.chunk_bytes)
+        chunks = bounds(0, rows.number, n_cols * x.dtype.itemsize, plan.chunk_bytes)
         self.kept, self.divisor = rows.kept, divisor
         if loss.reduction == "mean" and divisor is None:
             self.divisor = self._sum_of_weights(n_cols)
         self.row_loss = x.new_zeros(n_rows, dtype=torch.float32)
         self.argmax = target.new_full((n_rows if ranked else 0,), -1, dtype=torch.int64)
         self.ranked, self.differentiates = ranked, any(needs)
-        self.head = Head(x, weight, bias, rows, size, needs, wide_sums=plan.float32_sums)
+        self.head = Head(x, weight, bias, rows, chunks, needs, wide_sums=plan.float32_sums)
 
     def run(self) -> list[Tensor | None]:
         """Fill in the losses; the gradients of x, weight and bias, None for what isn't needed."""
-        for chunk in self.head.chunks(self.head.buffer()):
+        for chunk in self.head.chunks():
             self._rows(chunk)
             if self.differentiates:
                 self.head.differentiate(chunk)
@@ -322,22 +314,17 @@ class _Pass:
     def _rows(self, chunk: Chunk) -> None:
         """Losses of a chunk; its logits become their gradient."""
         loss, (n_rows, n_cols) = self.loss, chunk.logits.shape
-        tile = row_of_logits(n_cols)
+        tile = tile_of_logits(n_cols, FORWARD)
         deep = logits.depth(tile.block_cols, tile.num_warps)
-        # Without places, the rows of a chunk are next to each other.
-        seen = chunk.start if chunk.places is None else 0
-        per_row = self.dloss is not None and loss.reduction == "none"
-        dloss = self.dloss
-        if dloss is not None and per_row:
-            dloss = dloss[seen:]
+        per_row = loss.reduction == "none"
         _rows_of_logits[(programs(chunk.logits, n_rows, tile),)](
             chunk.logits,
-            self.row_loss[seen:],
-            self.argmax[seen:] if self.ranked else None,
-            self.target[seen:],
+            chunk.of(self.row_loss),
+            chunk.of(self.argmax) if self.ranked else None,
+            chunk.of(self.target),
             chunk.places,
             self.class_weight,
-            dloss,
+            chunk.of(self.dloss) if per_row else self.dloss,
             self.divisor,
             loss.label_smoothing,
             loss.label_smoothing / n_cols,
@@ -357,16 +344,6 @@ class _Pass:
             STAGES=stages(tile, 1, chunk.logits.dtype),
             num_warps=tile.num_warps,
         )
-
-
-def row_of_logits(n_cols: int) -> Tile:
-    """The step in which a row of logits is read: no wider than the row."""
-    tile = wide_tile(n_cols, FORWARD)
-    fits = triton.next_power_of_2(n_cols)
-    if fits >= tile.block_cols:
-        return tile
-    warps = max(1, tile.num_warps * fits // tile.block_cols)
-    return tile._replace(block_cols=fits, num_warps=warps)
 
 
 def _is_stored(x: Tensor, reduction: str) -> bool:

@@ -111,8 +111,8 @@ def linear_cross_entropy(
         needs,
     )
     y = y.view(target.shape) if reduction == "none" else y
-    extra = [argmax.view(target.shape)] if return_argmax else []
-    extra += [accuracy] if return_accuracy else []
+    first = [argmax.view(target.shape)] if return_argmax else []
+    extra = [*first, accuracy] if return_accuracy else first
     return (y, *extra) if extra else y
 
 

@@ -131,7 +131,10 @@ class Spec:
     def _draws(self, rows: int, cols: int, more: int = 0) -> tuple[Tensor, ...]:
         """Inputs of the size asked for: what they are cut down to is tried, and nothing else."""
         drawn = self.referee.draw(rows, cols, torch.float32, self.seed + more)
-        if (rows, cols) not in [tuple(t.shape) for t in drawn]:
+        sides = {side for t in drawn for side in t.shape}
+        if self.referee.spec.products and not {rows, cols} <= sides:
+            raise Wrong(f"{rows} and {cols} are no sides of the inputs when asked for that")
+        if not self.referee.spec.products and (rows, cols) not in [tuple(t.shape) for t in drawn]:
             raise Wrong(f"none of the inputs is ({rows}, {cols}) when asked for that")
         return drawn
 

@@ -47,8 +47,9 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import logits, numerics, op
-from workbench_kernels.launch import device_of, flat_tile, multiprocessors, programs, stages
+from workbench_kernels.launch import device_of, programs, stages
 from workbench_kernels.linear_head import Chunk, Head, bounds, kept_rows, tile_of_logits
+from workbench_kernels.stored_gradients import is_stored, scaled, store, take
 from workbench_kernels.tuning import Fixed
 
 _ROWS_AT_ONCE = 1024  # of the one program that adds up all rows
@@ -236,18 +237,6 @@ def _over_rows(Y, ACCURACY, ROW_LOSS, ARGMAX, TARGET, KEPT, DIVISOR, n_rows, BLO
         tl.store(ACCURACY, numerics.divide(tl.sum(right, axis=0), count))
 
 
-@triton.jit
-def _multiply(OUT, GRAD, FACTOR, n, IN_PLACE: tl.constexpr, BLOCK: tl.constexpr):
-    factor = tl.load(FACTOR).to(tl.float32)
-    if not IN_PLACE or factor != 1.0:
-        step = tl.num_programs(0).to(tl.int64) * BLOCK
-        for start in range(tl.program_id(0).to(tl.int64) * BLOCK, n, step):
-            offsets = start + tl.arange(0, BLOCK)
-            mask = offsets < n
-            grad = tl.load(GRAD + offsets, mask=mask, other=0.0).to(tl.float32)
-            tl.store(OUT + offsets, (grad * factor).to(OUT.dtype.element_ty), mask=mask)
-
-
 # With what the kernels are launched; tuning.py says what it means and what may be tried. FORWARD is
 # of the rows of logits: few programs on a multiprocessor, so that their rows stay in its cache.
 FORWARD = Fixed({"elements": 16384, "per_thread": 32, "stages": 1, "resident": 16})
@@ -346,15 +335,6 @@ class _Pass:
         )
 
 
-def _is_stored(x: Tensor, reduction: str) -> bool:
-    """Whether the forward computes the gradients.
-
-    Not where their upstream gradient must be known first: one for each row; or a loss scaled up,
-    so that its gradients are not lost in float16.
-    """
-    return reduction != "none" and x.dtype is not torch.float16
-
-
 def forward(
     x: Tensor,
     weight: Tensor,
@@ -379,7 +359,7 @@ def forward(
     """
     loss = Loss(ignore_index, reduction, label_smoothing, z_loss, inner, outer)
     plan = Plan(chunk_bytes, compact, float32_sums)
-    now = [needed and _is_stored(x, reduction) for needed in needs]
+    now = [needed and is_stored(x, reduction) for needed in needs]
     inputs = (x, weight, target, bias, class_weight, divisor)
     with device_of(x):
         one = _Pass(*inputs, loss, plan, now, ranked=any(asked))
@@ -433,30 +413,7 @@ def backward(
 
 def scale(grads: list[Tensor], factor: Tensor) -> list[Tensor]:
     """Copies of gradients, multiplied."""
-    return [_multiplied(torch.empty_like(grad), grad, factor) for grad in grads]
-
-
-def _scale_in_place(grads: list[Tensor], factor: Tensor) -> list[Tensor]:
-    """The gradients themselves, multiplied; none is read or written where the factor is 1."""
-    return [_multiplied(grad, grad, factor) for grad in grads]
-
-
-def _multiplied(out: Tensor, grad: Tensor, factor: Tensor) -> Tensor:
-    tile = flat_tile(BACKWARD)
-    resident = max(1, tile.resident // tile.num_warps) * multiprocessors(grad)
-    grid = (min(resident, triton.cdiv(grad.numel(), tile.block_cols)),)
-    if grad.numel():
-        with device_of(grad):
-            _multiply[grid](
-                out,
-                grad,
-                factor,
-                grad.numel(),
-                IN_PLACE=out is grad,
-                BLOCK=tile.block_cols,
-                num_warps=tile.num_warps,
-            )
-    return out
+    return scaled(grads, factor, BACKWARD)
 
 
 def _forward_fake(
@@ -478,7 +435,7 @@ def _forward_fake(
     asked: list[bool],
     needs: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    now = [needed and _is_stored(x, reduction) for needed in needs]
+    now = [needed and is_stored(x, reduction) for needed in needs]
     dx, dweight, dbias = (
         x.new_empty(t.shape if there and t is not None else 0)
         for t, there in zip((x, weight, bias), now, strict=True)
@@ -504,32 +461,17 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     *tensors, _ignored, reduction, _s, _z, _i, _o, _bytes, _c, _f, _asked, needs = inputs
     ctx.save_for_backward(*tensors)
     ctx.settings = inputs[len(tensors) : -2]
-    # Not saved for backward: that would keep them after a backward took them.
-    now = [needed and _is_stored(inputs[0], reduction) for needed in needs]
-    ctx.stored = [grad if there else None for grad, there in zip(output[3:], now, strict=True)]
+    store(ctx, output[3:], [needed and is_stored(inputs[0], reduction) for needed in needs])
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)  # zeros the size of the gradients
 
 
 def _differentiate(ctx: Any, dy: Tensor, *_others: None) -> Any:
+    def again(needs: list[bool]) -> list[Tensor]:
+        return linear_cross_entropy_backward(dy, *ctx.saved_tensors, *ctx.settings, needs)
+
     asked = [ctx.needs_input_grad[index] for index in (0, 1, 3)]
-    # A gradient that is to be differentiated again is left to the op that refuses that.
-    stored = [None] * 3 if torch.is_grad_enabled() else ctx.stored
-    ready = [needed and grad is not None for needed, grad in zip(asked, stored, strict=True)]
-    missing = [needed and not there for needed, there in zip(asked, ready, strict=True)]
-    found = [grad for grad, there in zip(stored, ready, strict=True) if there]
-    if type(dy) is Tensor:
-        # Nobody else has seen the gradients: they are handed over, and no longer stored.
-        ctx.stored = [None if n else g for g, n in zip(ctx.stored, ready, strict=True)]
-        found = _scale_in_place(found, dy)
-    elif found:  # traced: a graph changes none of its inputs
-        found = linear_cross_entropy_scale(found, dy)
-    grads = op.spread(found, ready)
-    if any(missing):
-        again = linear_cross_entropy_backward(dy, *ctx.saved_tensors, *ctx.settings, missing)
-        both = zip(grads, op.spread(again, missing), strict=True)
-        grads = tuple(new if old is None else old for old, new in both)
-    dx, dweight, dbias = grads
+    dx, dweight, dbias = take(ctx, dy, asked, BACKWARD, linear_cross_entropy_scale, again)
     return dx, dweight, None, dbias, *(None,) * 13
 
 

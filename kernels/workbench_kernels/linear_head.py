@@ -197,7 +197,7 @@ class Head:
         buffer = self.buffer(self.bounds)
         for start, stop in self.bounds:
             chunk = self.chunk(start, stop, buffer)
-            self.multiply(chunk)
+            self.project(chunk)
             yield chunk
 
     def chunk(self, start: int, stop: int, logits: Tensor) -> Chunk:
@@ -205,7 +205,7 @@ class Head:
         places = None if self.rows.places is None else self.rows.places[start:]
         return Chunk(start, self._rows(start, stop), logits[: stop - start], places)
 
-    def multiply(self, chunk: Chunk) -> None:
+    def project(self, chunk: Chunk) -> None:
         """Fill in its logits."""
         multiply(chunk.logits, chunk.x, self.weight.t(), self.bias)
 
@@ -263,19 +263,16 @@ def autocast(t: Tensor) -> Tensor:
     return t
 
 
-def check_head(op: str, x: Tensor, weight: Tensor, bias: Tensor | None, **names: str) -> None:
-    """Refuse what is no linear head: other dtypes, devices or shapes.
-
-    `names` are those of x, weight and bias where they have others.
+def check_head(op: str, x: Tensor, weight: Tensor, bias: Tensor | None, *, whose: str = "") -> None:
+    """Refuse what is no linear head: other dtypes, devices or shapes. The names of x, weight and
+    bias begin with `whose`.
 
     Raises:
         TypeError: a dtype that is not served, or a mix of them.
         ValueError: a shape that doesn't fit, or a tensor that is not on a GPU.
     """
-    x_name, weight_name = names.get("x", "x"), names.get("weight", "weight")
-    bias_name = names.get("bias", "bias")
-    given = {x_name: x, weight_name: weight, **({} if bias is None else {bias_name: bias})}
-    check(op, **given)
+    x_name, weight_name, bias_name = (f"{whose}{name}" for name in ("x", "weight", "bias"))
+    check(op, **{x_name: x, weight_name: weight}, **({} if bias is None else {bias_name: bias}))
     check_width(op, x_name, x)
     if weight.dim() != 2 or weight.shape[0] == 0:
         raise ValueError(

@@ -204,7 +204,7 @@ def forward(
         buffer = head.buffer(others)
         for start, stop in head.bounds:
             chunk = head.chunk(start, stop, kept[start:] if stop <= stored else buffer)
-            head.multiply(chunk)
+            head.project(chunk)
             per_row = (log_prob, entropy if return_entropy else None, row_max, row_sum)
             _launch_fwd(chunk, per_row, target, softmax)
     return log_prob, entropy, row_max, row_sum, kept
@@ -268,7 +268,7 @@ def _backward(
             there = kept[start:] if stop <= stored else buffer
             chunk = head.chunk(start, stop, there)
             if stop > stored:
-                head.multiply(chunk)
+                head.project(chunk)
             draw = chunk if in_place else chunk._replace(logits=buffer[: stop - start])
             per_row = (*sent, entropy, row_max, row_sum)
             _launch_bwd(draw.logits, chunk, per_row, target, softmax)

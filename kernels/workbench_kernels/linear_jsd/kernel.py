@@ -81,22 +81,14 @@ def _softmax(
 
 
 @triton.jit
-def _over_mixture(log_ratio, beta, MIXED: tl.constexpr):
-    """log M − log S, of log T − log S: exact to the last digits where S and T are alike. T it is
-    where beta is 1.
+def _to_mixture(log_ratio, beta):
+    """log M − log S and log M − log T, of log T − log S: exact to the last digits where S and T are
+    alike, and where one is next to nothing beside the other.
     """
-    if MIXED:
-        return tl.log((1.0 - beta) + beta * logits.exp(log_ratio))
-    return log_ratio
-
-
-@triton.jit
-def _log_ratio(s, t, slope, apart, MIXED: tl.constexpr):
-    """log T − log S of two logits. S is next to nothing where e to the power of it is too large."""
-    log_ratio = slope * (t - s) - apart
-    if MIXED:
-        return tl.minimum(log_ratio, 80.0)
-    return log_ratio
+    e = logits.exp(-tl.abs(log_ratio))
+    smaller = tl.where(log_ratio > 0.0, 1.0 - beta, beta)
+    log_m = tl.log((1.0 - smaller) + smaller * e)  # over the larger of the two
+    return tl.maximum(log_ratio, 0.0) + log_m, tl.maximum(-log_ratio, 0.0) + log_m
 
 
 @triton.jit
@@ -120,6 +112,7 @@ def _rows_of_logits(
     PER_ROW: tl.constexpr,
     TO_STUDENT: tl.constexpr,
     MIXED: tl.constexpr,
+    LOSS_FIRST: tl.constexpr,
     GRADIENT: tl.constexpr,
     DEPTH: tl.constexpr,
     LANES: tl.constexpr,
@@ -141,27 +134,25 @@ def _rows_of_logits(
         s_part, t_part = numerics.divide(1.0, s_sum), numerics.divide(1.0, t_sum)
         of_s = tl.zeros([LANES], tl.float32)
         of_t = tl.zeros([LANES], tl.float32)
-        # Backwards, then forwards again: what was read last is still in the cache.
-        for done in tl.range(0, steps * kept.to(tl.int32), num_stages=STAGES):
-            cols = (steps - 1 - done) * block + within
-            mask = cols < n_cols
-            s = tl.load(S + cols, mask=mask, other=0.0).to(tl.float32)
-            t = tl.load(T + cols, mask=mask, other=0.0).to(tl.float32)
-            log_ratio = _log_ratio(s, t, slope, apart, MIXED)
-            p_s = tl.where(mask, logits.exp(slope * s - s_max) * s_part, 0.0)
-            p_t = tl.where(mask, logits.exp(slope * t - t_max) * t_part, 0.0)
-            if TO_STUDENT:
-                of_t += tl.sum(_times(p_t, log_ratio), axis=0)
-            else:
-                over = _over_mixture(log_ratio, beta, MIXED)
-                of_s -= tl.sum(_times(p_s, over), axis=0)
+        if LOSS_FIRST:  # else it is found with the gradient, which does not hang on it
+            # Backwards, then forwards again: what was read last is still in the cache.
+            for done in tl.range(0, steps * kept.to(tl.int32), num_stages=STAGES):
+                cols = (steps - 1 - done) * block + within
+                mask = cols < n_cols
+                s = tl.load(S + cols, mask=mask, other=0.0).to(tl.float32)
+                t = tl.load(T + cols, mask=mask, other=0.0).to(tl.float32)
+                log_ratio = slope * (t - s) - apart
+                p_s = tl.where(mask, logits.exp(slope * s - s_max) * s_part, 0.0)
+                p_t = tl.where(mask, logits.exp(slope * t - t_max) * t_part, 0.0)
                 if MIXED:
-                    of_t += tl.sum(_times(p_t, log_ratio - over), axis=0)
-        kl_s, kl_t = tl.sum(of_s, axis=0), tl.sum(of_t, axis=0)
-        loss = kl_t if TO_STUDENT else kl_s
-        if MIXED:
-            loss = beta * kl_t + (1.0 - beta) * kl_s
-        tl.store(ROW_LOSS + row, loss, mask=kept)
+                    from_s, from_t = _to_mixture(log_ratio, beta)
+                    of_s -= tl.sum(_times(p_s, from_s), axis=0)
+                    of_t -= tl.sum(_times(p_t, from_t), axis=0)
+                elif TO_STUDENT:
+                    of_t += tl.sum(_times(p_t, log_ratio), axis=0)
+                else:
+                    of_s -= tl.sum(_times(p_s, log_ratio), axis=0)
+        kl_s = tl.sum(of_s, axis=0)
 
         if GRADIENT:
             g = slope
@@ -178,13 +169,24 @@ def _rows_of_logits(
                 s = tl.load(S + cols, mask=read, other=0.0).to(tl.float32)
                 t = tl.load(T + cols, mask=read, other=0.0).to(tl.float32)
                 p_s = logits.exp(slope * s - s_max) * s_part
+                log_ratio = slope * (t - s) - apart
                 if TO_STUDENT:
-                    ds = p_s - logits.exp(slope * t - t_max) * t_part
+                    p_t = tl.where(mask, logits.exp(slope * t - t_max) * t_part, 0.0)
+                    of_t += tl.sum(_times(p_t, log_ratio), axis=0)
+                    ds = p_s - p_t
+                elif MIXED:
+                    from_s, _from_t = _to_mixture(log_ratio, beta)
+                    ds = -_times(p_s, from_s + kl_s)
                 else:
-                    log_ratio = _log_ratio(s, t, slope, apart, MIXED)
-                    ds = -_times(p_s, _over_mixture(log_ratio, beta, MIXED) + kl_s)
+                    ds = -_times(p_s, log_ratio + kl_s)
                 draw = tl.where(kept, g * ds, 0.0)
                 tl.store(S + cols, draw.to(STUDENT.dtype.element_ty), mask=mask)
+        loss = kl_s
+        if MIXED:
+            loss = beta * tl.sum(of_t, axis=0) + (1.0 - beta) * kl_s
+        elif TO_STUDENT:
+            loss = tl.sum(of_t, axis=0)
+        tl.store(ROW_LOSS + row, loss, mask=kept)
 
 
 @triton.jit(do_not_specialize=["n_rows"])
@@ -258,6 +260,7 @@ class _Pass:
             PER_ROW=int(per_row),
             TO_STUDENT=loss.beta == 0.0,
             MIXED=0.0 < loss.beta < 1.0,
+            LOSS_FIRST=loss.beta != 0.0 or not self.differentiates,
             GRADIENT=self.differentiates,
             DEPTH=deep,
             LANES=tile.block_cols // deep,

@@ -13,6 +13,11 @@ from torch import Tensor
 from workbench_kernels.spec import OpSpec, Traffic
 
 
+def kl(p: Tensor, q: Tensor) -> Tensor:
+    """KL(P ‖ Q) of log-probabilities; what has a probability of 0 adds nothing."""
+    return (p.exp() * torch.where(p > -math.inf, p - q, 0.0)).sum(-1)
+
+
 def biased_linear_jsd(
     x: Tensor,
     weight: Tensor,
@@ -44,12 +49,12 @@ def biased_linear_jsd(
     s = log_probs(x, weight, bias)
     t = log_probs(teacher_x, teacher_weight, teacher_bias)
     if beta == 0.0:
-        loss = (t.exp() * (t - s)).sum(-1)
+        loss = kl(t, s)
     elif beta == 1.0:
-        loss = (s.exp() * (s - t)).sum(-1)
+        loss = kl(s, t)
     else:
         m = torch.logaddexp(s + math.log(1.0 - beta), t + math.log(beta))
-        loss = beta * (t.exp() * (t - m)).sum(-1) + (1.0 - beta) * (s.exp() * (s - m)).sum(-1)
+        loss = beta * kl(t, m) + (1.0 - beta) * kl(s, m)
     loss = torch.where(flat, loss, 0.0)
     if reduction == "none":
         return loss.reshape(kept.shape)

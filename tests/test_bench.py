@@ -249,7 +249,8 @@ def test_a_contender_gives_what_the_op_must_give(how: str, place: tuple[Place, l
     referee, few = place[0].referee, 4
     values = [referee.draw(few, 31, torch.bfloat16, seed) for seed in (1, 2)]
     expect = partial(referee.expect, seed=1)
-    expected = [last_rows(expect, inputs, few, 5 * few) for inputs in values]
+    spec = referee.spec
+    expected = [last_rows(expect, spec, inputs, few, 5 * few) for inputs in values]
     timed = entrant(place, Rival("it", how))
 
     over = times(5 * few, few)
@@ -309,8 +310,8 @@ def test_rows_may_share_a_gradient(loss: Any, share: float | None) -> None:
         sweep=((4, 8),),
     )
     inputs = (torch.randn(4, 8), torch.randn(8))
-    of_few = truth.expect(spec, inputs, seed=1)
-    found = last_rows(partial(truth.expect, spec, seed=1), inputs, 4, 40)
+    of_few = truth.expect(spec, inputs, needs=["x"], seed=1)
+    found = last_rows(partial(truth.expect, spec, seed=1), spec, inputs, 4, 40)
     assert "dweight" not in found.truth
     assert ("dx" in found.truth) is (share is not None)
     if share is not None:

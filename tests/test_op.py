@@ -116,6 +116,17 @@ def test_a_transform_sees_the_op(thrice: Any) -> None:
         dx(x)
 
 
+def test_what_got_out_of_a_transform_is_dispatched(thrice: Any) -> None:
+    kept: list[Tensor] = []
+
+    def leaky(t: Tensor) -> Tensor:
+        kept.append(t)
+        return t.sum()
+
+    torch.func.grad(leaky)(torch.ones(3))
+    assert dispatched(lambda: thrice(kept[0], 1.0))
+
+
 def test_a_compiler_sees_one_node(thrice: Any) -> None:
     graphs: list[str] = []
 

@@ -20,6 +20,8 @@ _LIBRARIES: dict[str, torch.library.Library] = {}
 _IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {}
 # An op with its gradient, as an autograd function that calls the implementation.
 _DIRECT: dict[str, Callable[..., Any]] = {}
+# Whether a tensor is (or was, it may have got out) a transform's.
+_is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
 # What an argument may be besides a tensor.
 _PLAIN = frozenset({type(None), bool, int, float, str})
 
@@ -56,7 +58,7 @@ def define(
         for value in args:
             kind = type(value)
             if kind is Tensor or kind is Parameter:
-                if value.is_meta:
+                if value.is_meta or _is_wrapped(value):
                     return overload(*args)
                 differentiated = differentiated or value.requires_grad
             elif kind not in _PLAIN and (isinstance(value, Tensor) or _has_tensors(value)):
@@ -89,7 +91,8 @@ def autograd(
 
     functions = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     direct: Any = type(name, (torch.autograd.Function,), functions)
-    _DIRECT[name] = direct.apply
+    # Without what `apply` does of its own for transforms: those are not for direct calls anyway.
+    _DIRECT[name] = super(torch.autograd.Function, direct).apply
 
     def refuse(ctx: Any, *grads: Tensor) -> None:
         raise NotImplementedError(

@@ -116,7 +116,7 @@ def test_approve_says_where_the_commit_is(library: Path, run: str) -> None:
     assert merge == f"next       git merge workbench/{run}"
     assert everything(library) == before
     git(library, *merge.split()[2:])
-    assert "relu2" in workbench(library, "ops").stdout.splitlines()[0]
+    assert workbench(library, "ops").stdout.splitlines()[1].startswith("relu2 ")
 
 
 def test_a_run_may_be_called_by_what_it_begins_with(library: Path, run: str) -> None:

@@ -287,6 +287,26 @@ def report(
 
 
 @app.command()
+def evidence(
+    ops: Annotated[list[str], typer.Argument(metavar="OP...", help="Ops of the library.")],
+    as_json: Json = False,
+) -> None:
+    """Write evidence.json beside ops, from what is kept here of exactly their files."""
+    from workbench.evidence.document import Document
+    from workbench.layout import evidence_path
+    from workbench.repository import content
+
+    with Terminal(as_json) as terminal:
+        archive = _archive(terminal)
+        root = archive.repository.root
+        archive.repository.check_ops(ops)
+        documents = [Document.gathered(op, content(root, op), archive.of_op(op)) for op in ops]
+        for document in documents:  # all of them, or none
+            (root / evidence_path(document.op)).write_text(document.dump(), encoding="utf-8")
+        terminal.documents(documents)
+
+
+@app.command()
 def performance(
     file: Annotated[Path, typer.Argument(help="A document with a place for it.")] = Path(
         "README.md"
@@ -319,11 +339,13 @@ def verify_report(
 
 @app.command()
 def ops(as_json: Json = False) -> None:
-    """List the library's ops, and the names `new` knows without a reference."""
+    """List the library's ops with what is known of them, and the names `new` knows itself."""
+    from workbench.inventory import inventory
     from workbench.tiers import tiers
 
     with Terminal(as_json) as terminal:
-        terminal.ops(_engine(terminal).repository.ops(), tiers())
+        archive = _archive(terminal)
+        terminal.ops(inventory(archive.repository, archive), tiers())
 
 
 def main() -> NoReturn:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.syntax import Syntax
 from rich.text import Text
 
+from workbench import overview
 from workbench.errors import WorkbenchError
 from workbench.facts import INDENT, print_facts
+from workbench.layout import evidence_path
 from workbench.runs import Run, StageResult, State
 from workbench.text import printable
 
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from workbench.bench.bench import Bench
     from workbench.bench.show import Shown
     from workbench.evidence.check import Checked
+    from workbench.evidence.document import Document
+    from workbench.inventory import Entry
     from workbench.jobs import Done
     from workbench.profile import Profile
     from workbench.runs.review import Review
@@ -223,16 +228,32 @@ class Terminal:
                 moved = f"reads {traffic.reads}, writes {traffic.writes} full-size tensors"
                 self.facts(name, [moved])
 
-    def ops(self, library: Sequence[str], tiers: Sequence[Tier]) -> None:
-        """The ops there are, and the names a catalogue knows."""
+    def ops(self, library: Sequence[Entry], tiers: Sequence[Tier]) -> None:
+        """The library, and the names a catalogue knows."""
         if self.as_json:
             catalogues = {tier.name: list(tier.references) for tier in tiers}
-            self.answer({"library": list(library), "catalogues": catalogues})
+            known = {entry.op: asdict(entry) for entry in library}
+            self.answer({"library": list(known), "ops": known, "catalogues": catalogues})
             return
-        self.facts("library", [", ".join(library) or "no op yet"])
+        if library:
+            self.out.print(overview.table(library))
+            self.facts("", overview.legend(library))
+        else:
+            self.facts("library", ["no op yet"])
         for tier in tiers:
             names = ", ".join(tier.references) or "no names"
             self.facts(f"tier {tier.number}", [f"{tier.title}: {names}"])
+
+    def documents(self, documents: Sequence[Document]) -> None:
+        """The evidence that was written beside ops."""
+        written = {d.op: [f"{e.kind} {e.id[:12]}" for e in d.evidence] for d in documents}
+        if self.as_json:
+            self.answer(
+                {"evidence": {evidence_path(op): records for op, records in written.items()}}
+            )
+            return
+        for op, records in written.items():
+            self.facts("evidence", [evidence_path(op), *records])
 
     # What `verify` finds
 

@@ -160,6 +160,17 @@ class Repository:
         """Names of the ops in the user's checkout."""
         return ops_in(self.root)
 
+    def check_ops(self, ops: Sequence[str]) -> None:
+        """Refuse what is no op of the checkout's library.
+
+        Raises:
+            UsageError: one is not.
+        """
+        known = self.ops()
+        for op in ops:
+            if op not in known:
+                raise UsageError(f"the library has no op {op!r}", "workbench ops lists them")
+
     def check_new_op(self, op: str) -> None:
         """Refuse a name that can't be an op's, or that HEAD's library uses already.
 

@@ -58,12 +58,9 @@ class Work:
         Raises:
             UsageError: the library lacks one, or none was named.
         """
-        there = self.repository.ops()
         if not asked:
             raise UsageError("no op was named", "workbench ops lists them")
-        for op in asked:
-            if op not in there:
-                raise UsageError(f"the library has no op {op!r}", "workbench ops lists them")
+        self.repository.check_ops(asked)
         return list(dict.fromkeys(asked))
 
     def jobs(self, ops: Sequence[str], executor: Executor) -> list[Job]:

@@ -21,7 +21,7 @@ class Archive:
     """The records of one repository."""
 
     def __init__(self, repository: Repository, store: Store) -> None:
-        self._repository, self._store = repository, store
+        self.repository, self._store = repository, store
 
     @property
     def damaged(self) -> dict[str, str]:
@@ -49,8 +49,8 @@ class Archive:
             RunError: none of that name.
             EvidenceError: there are none, or they were changed.
         """
-        if name in self._repository.ops():
-            return list(Document.load(self._repository.root, name).evidence)
+        if name in self.repository.ops():
+            return list(Document.load(self.repository.root, name).evidence)
         if len(name) >= LEAST_DIGITS and self._store.evidence(begins=name):
             return [self.find(name)]
         run = self._store.find(name)
@@ -72,23 +72,35 @@ class Archive:
             RunError: none of that name.
             EvidenceError: there is nothing, it is of other files, or records were changed.
         """
-        is_op = name in self._repository.ops()
-        found = [e for e in (self._of_op(name) if is_op else self.about(name)) if e.kind in SPEED]
+        is_op = name in self.repository.ops()
+        found = [e for e in (self.of_op(name) if is_op else self.about(name)) if e.kind in SPEED]
         again = f"workbench bench {name}"
         if not found:
             raise EvidenceError(f"nothing was measured of {name}, nor compiled", again)
-        present = content(self._repository.root, name) if is_op else None
+        present = content(self.repository.root, name) if is_op else None
         fresh = [e for e in found if present is None or not present.changes(e.files)]
         if present is not None and not fresh:
             changed = "; ".join(present.changes(found[-1].files))
             raise EvidenceError(f"{name} is not what was measured any more: {changed}", again)
         return sorted(fresh, key=lambda e: (SPEED.index(e.kind), e.created))[-1]
 
-    def _of_op(self, op: str) -> list[Evidence]:
-        """The records of an op, those of the library and those kept here; each once."""
-        root = self._repository.root
-        committed = Document.load(root, op).evidence if op in documented(root) else ()
-        return list({e.id: e for e in (*committed, *self._store.evidence(op=op))}.values())
+    def of_op(self, op: str) -> list[Evidence]:
+        """The records of an op, those of the library and those kept here; each once.
+
+        Raises:
+            EvidenceError: they were changed.
+        """
+        kept = self._store.evidence(op=op)
+        return list({e.id: e for e in (*self.committed(op), *kept)}.values())
+
+    def committed(self, op: str) -> list[Evidence]:
+        """The records of an op that are in the library.
+
+        Raises:
+            EvidenceError: they were changed.
+        """
+        root = self.repository.root
+        return [*Document.load(root, op).evidence] if op in documented(root) else []
 
     def changes(self, evidence: Evidence) -> list[str]:
         """What became of the files that a record is about, one phrase each; none if nothing did.
@@ -96,9 +108,9 @@ class Archive:
         They are looked for in the checkout, first in the run's worktree if the library's evidence
         is another; a commit whose op is not in the checkout yet can't change.
         """
-        root, op = self._repository.root, evidence.op
+        root, op = self.repository.root, evidence.op
         runs = [self._store.get(id_) for id_ in self._store.runs_with(evidence.id)]
-        worktrees = [self._repository.worktree(run.id) for run in runs]
+        worktrees = [self.repository.worktree(run.id) for run in runs]
         places = [root] if evidence.id in self._committed else [*worktrees, root]
         present = next(filter(lambda found: found.files, (content(p, op) for p in places)), None)
         if present is None:
@@ -117,9 +129,9 @@ class Archive:
         intact.
         """
         found, damaged = dict[str, Evidence](), dict[str, str]()
-        for op in documented(self._repository.root):
+        for op in documented(self.repository.root):
             try:
-                document = Document.load(self._repository.root, op)
+                document = Document.load(self.repository.root, op)
             except EvidenceError as error:
                 damaged[evidence_path(op)] = str(error)
             else:

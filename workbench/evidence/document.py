@@ -42,6 +42,27 @@ class Document:
             raise EvidenceError("there is no evidence of a verification")
         return cls(op, present.digests, evidence)
 
+    @classmethod
+    def gathered(cls, op: str, present: Content, records: Sequence[Evidence]) -> Document:
+        """The document of an op's content from all records there are: the newest verdict that
+        passed, one from a GPU first; the newest measurement of each GPU, or else the newest
+        compilation.
+
+        Raises:
+            EvidenceError: no verdict of this content passed.
+        """
+        known = [e for e in records if e.op == op and not present.changes(e.files) and e.passed]
+        by_age = sorted(known, key=lambda e: e.created)
+        verdicts = [e for e in by_age if e.kind == "verification"]
+        if not verdicts:
+            raise EvidenceError(
+                f"no verdict of {op} as it is now is kept here", f"workbench verify {op}"
+            )
+        verdict = max(verdicts, key=lambda e: (not e.data.get("interpreted"), e.created))
+        timed = {str(e.data.get("device")): e for e in by_age if e.kind == "measurement"}
+        compiled = [e for e in by_age if e.kind == "compilation"][-1:]
+        return cls.of(op, present, [verdict, *(timed.values() or compiled)])
+
     def dump(self) -> str:
         """The one text of it: any other, be it by a space, is not as the engine wrote it."""
         records = [evidence.record for evidence in self.evidence]

@@ -59,8 +59,7 @@ def request(
         Target.parse(target)
     if author is not None:
         improver(author)
-    if op not in repository.ops():
-        raise UsageError(f"the library has no op {op!r}", "workbench ops lists them")
+    repository.check_ops([op])
     if not repository.has("HEAD", op_paths(op)[0]):
         raise RepositoryError(f"{op} is not in HEAD", "commit it first: a run starts from HEAD")
     options: dict[str, Any] = {

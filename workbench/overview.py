@@ -1,0 +1,61 @@
+"""The library as a table on a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from workbench.bench.contest import Direction
+    from workbench.inventory import Entry, Judged, Timed
+
+
+def table(library: Sequence[Entry]) -> Table:
+    """The library, an op a line."""
+    found = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("op", "tier", "judged", "forward", "backward", "lost", "evidence"):
+        right = name in ("tier", "forward", "backward", "lost")
+        found.add_column(name, justify="right" if right else "left", no_wrap=True)
+    for entry in library:
+        judged, timed = entry.judged, entry.timed
+        found.add_row(
+            Text(entry.op, style="bold"),
+            str(entry.tier or "?"),
+            _verdict(judged),
+            _share(timed, "forward"),
+            _share(timed, "backward"),
+            "" if timed is None else f"{timed.lost} of {timed.sizes}",
+            "committed" if entry.committed else "kept here" if judged or timed else "none",
+        )
+    return found
+
+
+def legend(library: Sequence[Entry]) -> list[str]:
+    """What the table's numbers are."""
+    gpus = sorted({entry.timed.on for entry in library if entry.timed is not None})
+    facts = ["judged: where, and the worst error over eager's (and 2 ulp)"]
+    if gpus:
+        facts += ["forward, backward: share of the floor, over all sizes"]
+        facts += ["lost: sizes at which a peer is faster", f"measured on {', '.join(gpus)}"]
+    return facts
+
+
+def _verdict(judged: Judged | None) -> Text:
+    """Where an op was judged, and how exact it was there."""
+    if judged is None:
+        return Text("never", style="red")
+    if not judged.passed:
+        return Text("failed", style="bold red")
+    words = judged.on.removeprefix("NVIDIA ").split()
+    error = [] if judged.error is None else [f"{math.ceil(100 * judged.error) / 100:.2f}x"]
+    return Text(" ".join([*words[:1], *error]))
+
+
+def _share(timed: Timed | None, way: Direction) -> str:
+    """Of the floor, over all sizes."""
+    found = None if timed is None else timed.shares.get(way)
+    return "" if found is None else f"{found[0]:.2f}-{found[1]:.2f}"

@@ -203,7 +203,7 @@ def _over_rows(Y, ROW_LOSS, DIVISOR, n_rows, BLOCK: tl.constexpr):
 
 # With what the kernels are launched; tuning.py says what it means and what may be tried. FORWARD is
 # of the rows of logits: few programs on a multiprocessor, so that their rows stay in its cache.
-FORWARD = Fixed({"elements": 8192, "per_thread": 16, "stages": 1, "resident": 16})
+FORWARD = Fixed({"elements": 16384, "per_thread": 16, "stages": 1, "resident": 32})
 BACKWARD = Fixed({"elements": 4096, "per_thread": 16, "resident": 32})
 
 

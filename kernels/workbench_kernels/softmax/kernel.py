@@ -12,7 +12,8 @@ Backward:
     dx      = −y · row_sum + dy_y
 
 x, y: float32, bfloat16 or float16; arithmetic in float32.
-Full-size transfers: forward reads 1 and writes 1, backward reads 2 and writes 1.
+Full-size transfers: forward reads 1 and writes 1, backward reads 2 and writes 1; rows wider than a
+program can hold are read a second time, out of the L2 cache.
 """
 
 from __future__ import annotations
@@ -24,41 +25,67 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from workbench_kernels import numerics, op
-from workbench_kernels.launch import WIDEST_ROW, device_of, row_tile, wide_tile
+from workbench_kernels import numerics, op, pieces
+from workbench_kernels.launch import WIDEST_ROW, device_of, piece_tile, wide_tile
 from workbench_kernels.tuning import ByWidth
 
 
 @triton.jit(do_not_specialize=["n_rows"])
-def _softmax_fwd(Y, X, n_rows, n_cols, BLOCK_ROWS: tl.constexpr, BLOCK_COLS: tl.constexpr):
-    cols = tl.arange(0, BLOCK_COLS)[None, :]
-    col_mask = cols < n_cols
+def _softmax_fwd(
+    Y,
+    X,
+    n_rows,
+    n_cols,
+    PIECES: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK_COLS: tl.constexpr,
+):
     rows = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)[:, None]
     row_mask = rows < n_rows
-    mask = row_mask & col_mask
-    offsets = rows.to(tl.int64) * n_cols + cols
-    x = tl.load(X + offsets, mask=mask, other=0.0).to(tl.float32)
-    row_max = tl.reduce(tl.where(col_mask, x, float("-inf")), 1, numerics.maximum, keep_dims=True)
-    exp = tl.exp(x - row_max)
-    row_sum = tl.sum(tl.where(col_mask, exp, 0.0), axis=1, keep_dims=True)
-    y = exp / row_sum
-    tl.store(Y + offsets, y.to(Y.dtype.element_ty), mask=mask)
+    at = rows.to(tl.int64) * n_cols
+    x = pieces.load(X + at, row_mask, n_cols, PIECES, BLOCK_COLS)
+    top = tl.full([BLOCK_ROWS, BLOCK_COLS], float("-inf"), tl.float32)
+    for piece in tl.static_range(PIECES):
+        has_col = pieces.columns(piece, BLOCK_COLS) < n_cols
+        value = tl.where(has_col, x[piece].to(tl.float32), float("-inf"))
+        top = numerics.maximum(top, value)
+    row_max = tl.reduce(top, 1, numerics.maximum, keep_dims=True)
+    total = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
+    for piece in tl.static_range(PIECES):
+        has_col = pieces.columns(piece, BLOCK_COLS) < n_cols
+        total += tl.where(has_col, tl.exp(x[piece].to(tl.float32) - row_max), 0.0)
+    row_sum = tl.sum(total, axis=1, keep_dims=True)
+    for piece in tl.static_range(PIECES):
+        cols = pieces.columns(piece, BLOCK_COLS)
+        y = tl.exp(x[piece].to(tl.float32) - row_max) / row_sum
+        tl.store(Y + at + cols, y.to(Y.dtype.element_ty), mask=row_mask & (cols < n_cols))
 
 
 @triton.jit(do_not_specialize=["n_rows"])
-def _softmax_bwd(DX, DY, Y, n_rows, n_cols, BLOCK_ROWS: tl.constexpr, BLOCK_COLS: tl.constexpr):
-    cols = tl.arange(0, BLOCK_COLS)[None, :]
-    col_mask = cols < n_cols
+def _softmax_bwd(
+    DX,
+    DY,
+    Y,
+    n_rows,
+    n_cols,
+    PIECES: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK_COLS: tl.constexpr,
+):
     rows = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)[:, None]
     row_mask = rows < n_rows
-    mask = row_mask & col_mask
-    offsets = rows.to(tl.int64) * n_cols + cols
-    dy = tl.load(DY + offsets, mask=mask, other=0.0).to(tl.float32)
-    y = tl.load(Y + offsets, mask=mask, other=0.0).to(tl.float32)
-    dy_y = dy * y
-    row_sum = tl.sum(dy_y, axis=1, keep_dims=True)
-    dx = -y * row_sum + dy_y
-    tl.store(DX + offsets, dx.to(DX.dtype.element_ty), mask=mask)
+    at = rows.to(tl.int64) * n_cols
+    dy = pieces.load(DY + at, row_mask, n_cols, PIECES, BLOCK_COLS)
+    y = pieces.load(Y + at, row_mask, n_cols, PIECES, BLOCK_COLS)
+    total = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
+    for piece in tl.static_range(PIECES):
+        total += dy[piece].to(tl.float32) * y[piece].to(tl.float32)
+    row_sum = tl.sum(total, axis=1, keep_dims=True)
+    for piece in tl.static_range(PIECES):
+        cols = pieces.columns(piece, BLOCK_COLS)
+        share = y[piece].to(tl.float32)
+        dx = dy[piece].to(tl.float32) * share - share * row_sum
+        tl.store(DX + at + cols, dx.to(DX.dtype.element_ty), mask=row_mask & (cols < n_cols))
 
 
 @triton.jit(do_not_specialize=["n_rows"])
@@ -120,14 +147,15 @@ def _softmax_bwd_wide(DX, DY, Y, n_rows, n_cols, BLOCK_COLS: tl.constexpr):
         tl.store(DX + offsets, dx.to(DX.dtype.element_ty), mask=mask)
 
 
-# With what the kernels are launched; tuning.py says what it means and what may be tried.
+# With what the kernels are launched; tuning.py says what it means and what may be tried. A row
+# wider than WIDEST_ROW is read in blocks of so many elements.
 FORWARD = ByWidth(
     {"elements": 1024, "per_thread": 16},
     {8192: {"per_thread": 32}, 32768: {"elements": 8192}, 65536: {"elements": 16384}},
 )
 BACKWARD = ByWidth(
     {"elements": 1024, "per_thread": 16},
-    {8192: {"per_thread": 32}, 32768: {"elements": 8192}, 65536: {"elements": 16384}},
+    {8192: {"per_thread": 32}, 32768: {"elements": 32768}},
 )
 
 
@@ -144,7 +172,7 @@ def forward(x: Tensor) -> Tensor:
                 y, x, n_rows, n_cols, BLOCK_COLS=tile.block_cols, num_warps=tile.num_warps
             )
         return y
-    tile = row_tile(n_cols, FORWARD)
+    tile = piece_tile(n_cols, FORWARD)
     grid = (triton.cdiv(n_rows, tile.block_rows),)
     with device_of(x):
         _softmax_fwd[grid](
@@ -152,6 +180,7 @@ def forward(x: Tensor) -> Tensor:
             x,
             n_rows,
             n_cols,
+            PIECES=tile.pieces,
             BLOCK_ROWS=tile.block_rows,
             BLOCK_COLS=tile.block_cols,
             num_warps=tile.num_warps,
@@ -172,7 +201,7 @@ def backward(dy: Tensor, y: Tensor) -> Tensor:
                 dx, dy, y, n_rows, n_cols, BLOCK_COLS=tile.block_cols, num_warps=tile.num_warps
             )
         return dx
-    tile = row_tile(n_cols, BACKWARD)
+    tile = piece_tile(n_cols, BACKWARD)
     grid = (triton.cdiv(n_rows, tile.block_rows),)
     with device_of(y):
         _softmax_bwd[grid](
@@ -181,6 +210,7 @@ def backward(dy: Tensor, y: Tensor) -> Tensor:
             y,
             n_rows,
             n_cols,
+            PIECES=tile.pieces,
             BLOCK_ROWS=tile.block_rows,
             BLOCK_COLS=tile.block_cols,
             num_warps=tile.num_warps,

@@ -139,7 +139,7 @@ def test_processes_of_the_same_code_may_differ_a_little() -> None:
     assert not ours.differ(against(1e-3, 0.009)) and ours.differ(against(1e-3, 0.012))
     assert not ours.differ(against(1e-5, 0.045)) and ours.differ(against(1e-5, 0.06))
     long, short = (ours.of_rounds([[seconds]] * 12) for seconds in (1e-3, 1e-5))
-    assert (long.spread, short.spread) == (pytest.approx(0.04), pytest.approx(0.2))
+    assert (long.spread, short.spread) == (pytest.approx(0.05), pytest.approx(0.2))
 
 
 def test_a_drifting_machine_hides_no_difference_and_makes_none() -> None:
@@ -249,7 +249,8 @@ def test_a_contender_gives_what_the_op_must_give(how: str, place: tuple[Place, l
     referee, few = place[0].referee, 4
     values = [referee.draw(few, 31, torch.bfloat16, seed) for seed in (1, 2)]
     expect = partial(referee.expect, seed=1)
-    expected = [last_rows(expect, inputs, few, 5 * few) for inputs in values]
+    spec = referee.spec
+    expected = [last_rows(expect, spec, inputs, few, 5 * few) for inputs in values]
     timed = entrant(place, Rival("it", how))
 
     over = times(5 * few, few)
@@ -309,8 +310,8 @@ def test_rows_may_share_a_gradient(loss: Any, share: float | None) -> None:
         sweep=((4, 8),),
     )
     inputs = (torch.randn(4, 8), torch.randn(8))
-    of_few = truth.expect(spec, inputs, seed=1)
-    found = last_rows(partial(truth.expect, spec, seed=1), inputs, 4, 40)
+    of_few = truth.expect(spec, inputs, needs=["x"], seed=1)
+    found = last_rows(partial(truth.expect, spec, seed=1), spec, inputs, 4, 40)
     assert "dweight" not in found.truth
     assert ("dx" in found.truth) is (share is not None)
     if share is not None:

@@ -119,7 +119,7 @@ def known(good: str) -> Iterator[str]:
 def test_a_bad_configuration_becomes_as_good_as_the_best_known(drafted: tuple[Path, str]) -> None:
     root, good = drafted
     began = time.monotonic()
-    command(root, "tune", OP, "--minutes", "2.5")
+    command(root, "tune", OP, "--minutes", "2")
     spent = time.monotonic() - began
     (run,) = json.loads(command(root, "runs", "--json"))["runs"]
     print((root / ".workbench/runs" / run["id"] / "notebook.md").read_text())

@@ -12,10 +12,12 @@ import torch
 from court import Court, court, write_library
 
 from workbench.judge import Check, Verdict, verify
-from workbench.judge.checks import Values
+from workbench.judge.checks import Spec, Values
 from workbench.judge.checks.cases import Planted
+from workbench.judge.trial import Wrong
 from workbench.worker import serve
 from workbench.worker.calls import Call
+from workbench_kernels.spec import OpSpec, Traffic
 from workbench_kernels.truth import Expected
 
 FIXTURE = Path(__file__).parent / "fixtures" / "relu2"
@@ -250,3 +252,41 @@ def test_a_module_is_not_passed_what_it_was_made_without() -> None:
 class Double(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return 2 * x
+
+
+def test_products_are_for_those_who_say_so() -> None:
+    from workbench.judge.checks import work
+
+    for name in ("mm.out", "addmm.dtype_out", "addmm_.default", "_local_scalar_dense.default"):
+        assert work._computes(f"aten.{name}")
+        assert not work._computes(f"aten.{name}", work._MULTIPLY)
+    for name in ("aten.bmm.out", "aten.sum.default", "prims.mm.default"):
+        assert work._computes(name, work._MULTIPLY)
+
+
+@pytest.mark.parametrize("cols", [40, 41])
+def test_rows_and_columns_of_a_product_are_each_a_side(cols: int) -> None:
+    class Referee:
+        spec = OpSpec(
+            name="product",
+            tier=3,
+            reference=torch.mm,
+            inputs=lambda rows, cols: (),
+            tensors=("x", "weight"),
+            differentiable=("x", "weight"),
+            products=True,
+            forward=Traffic(reads=0, writes=0),
+            backward=Traffic(reads=0, writes=0),
+            shapes=(),
+            sweep=(),
+        )
+
+        def draw(self, rows: int, cols: int, *_: object) -> tuple[torch.Tensor, ...]:
+            return torch.zeros(rows, 7), torch.zeros(40, 7)
+
+    spec = Spec(Referee(), "product", 1)  # type: ignore[arg-type]
+    if cols == 40:
+        spec._draws(3, cols)
+    else:
+        with pytest.raises(Wrong, match="3 and 41 are no sides"):
+            spec._draws(3, cols)

@@ -19,6 +19,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], float, float, float]] = {
     "tanh": (torch.tanh, -12.0, 12.0, 2),
     "expm1": (torch.expm1, -30.0, 88.7, 2),
     "log1p": (torch.log1p, -0.999, 50.0, 4),
+    "log2": (torch.log2, 1e-6, 1e6, 3),
     "sinh": (torch.sinh, -8.0, 8.0, 4),
     "cosh": (torch.cosh, -8.0, 8.0, 4),
     "log10": (torch.log10, 1e-6, 1e6, 4),

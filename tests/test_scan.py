@@ -61,6 +61,16 @@ def test_the_spec_is_not_the_candidates() -> None:
     assert scan(OP | {f"{FOLDER}/more.py": "import html"}, "relu2")
 
 
+@pytest.mark.parametrize("module", ["products", "linear_head"])
+def test_products_are_for_ops_whose_spec_says_so(module: str) -> None:
+    spec = (FIXTURE / "spec.py").read_text()
+    files = OP | {KERNEL: f"{OP[KERNEL]}\n\nfrom workbench_kernels import {module}\n"}
+    (finding,) = scan(files | {f"{FOLDER}/spec.py": spec}, "relu2")
+    assert "the op's spec does not say" in finding.message
+    said = spec.replace("tier=1,", "tier=1,\n    products=True,")
+    assert scan(files | {f"{FOLDER}/spec.py": said}, "relu2") == []
+
+
 def test_long_chains_of_names_end() -> None:
     doubling = "a0 = 1\n" + "".join(f"a{i + 1} = a{i} + a{i}\n" for i in range(300))
     growing = "t = torch\ndef f(x: Tensor) -> Any:\n    t = t.a\n"

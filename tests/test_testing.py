@@ -271,3 +271,19 @@ def test_a_fake_must_say_how_results_lie(strides: tuple[int, int], sound: bool) 
     )
     with context:  # on a CPU opcheck does not look at strides before torch 2.13
         testing._check_fake_strides(op, (x,), {})
+
+
+@pytest.mark.parametrize("added", [None, torch.addmm])
+def test_a_product_is_not_rounded_once_only(added: Callable[..., Tensor] | None) -> None:
+    """Its sum is rounded as it grows: what a product in float32 loses is within what it might."""
+    rows, hidden, cols = 400, 600, 24
+
+    def product(x: Tensor, weight: Tensor) -> Tensor:
+        return x @ weight.t() if added is None else added(weight[:, 0], x, weight.t())
+
+    torch.manual_seed(1)
+    x, weight = torch.randn(rows, hidden), torch.randn(cols, hidden)
+    expected = testing.expect(spec_of(product, ("x", "weight")), (x, weight))
+    lost, might = (found["y"].norm() for found in (expected.error, expected.worst_error))
+    once = torch.finfo(torch.float32).eps / 2 * expected.truth["y"].norm()
+    assert once < lost < might < 4 * lost

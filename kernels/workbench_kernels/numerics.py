@@ -66,6 +66,24 @@ def expm1(x):
 
 
 @triton.jit
+def log2(x):
+    """log2 of a positive normal number to 5e-8, or to an ulp where that is more; `tl.log2`, which
+    also takes 0, NaN and the rest, is twice as many instructions.
+
+    With x = 2ᵏ·(1 + f), 1 + f between √½ and √2, it is k + f·g(f); g is Chebyshev's polynomial of
+    the eighth order for log2(1 + f) / f.
+    """
+    bits = x.to(tl.int32, bitcast=True)
+    exponent = (bits - 0x3F3504F3) & -0x800000
+    f = (bits - exponent).to(tl.float32, bitcast=True) - 1.0
+    g = 0.21566985547542572 + f * (-0.20742103457450867 + f * 0.12614846229553223)
+    g = 0.2879183292388916 + f * (-0.23892034590244293 + f * g)
+    g = 0.48091059923171997 + f * (-0.36070483922958374 + f * g)
+    g = 1.4426950216293335 + f * (-0.7213473320007324 + f * g)
+    return exponent.to(tl.float32) * 1.1920928955078125e-07 + f * g
+
+
+@triton.jit
 def log1p(x):
     """log(1 + x) to a few ulps, also near 0.
 

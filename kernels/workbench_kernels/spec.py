@@ -47,6 +47,11 @@ class OpSpec:
     that have a gradient, `mutates` those the op may overwrite. `variants` are other settings of the
     reference's keywords, each under a name; a tensor that is None there is left out. `shapes` are
     the (rows, cols) every check covers; `sweep` those a benchmark times.
+
+    `products` says that the op is built around matrix products: it may use PyTorch's, and wait for
+    the GPU to know how many rows there are to multiply (`products.py`); all else is for its own
+    kernels. Its rows and columns are each a side of some input, and under autocast it computes with
+    inputs that are cast.
     """
 
     name: str
@@ -58,6 +63,7 @@ class OpSpec:
     mutates: tuple[str, ...] = ()
     parameters: Mapping[str, float] = field(default_factory=dict)
     variants: Mapping[str, Mapping[str, Option]] = field(default_factory=dict)
+    products: bool = False
     forward: Traffic
     backward: Traffic
     shapes: tuple[tuple[int, int], ...]

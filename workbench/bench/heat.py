@@ -118,7 +118,8 @@ class Heat:
         draws = range(self._seed, self._seed + POOL)
         values = [self._referee.draw(few, cols, self._dtype, seed) for seed in draws]
         expect = partial(self._referee.expect, seed=self._seed)
-        return Drawn(few, values, [last_rows(expect, v, few, rows) for v in values])
+        spec = self._referee.spec
+        return Drawn(few, values, [last_rows(expect, spec, v, few, rows) for v in values])
 
     @cached_property
     def _drawn(self) -> Drawn:

@@ -182,6 +182,7 @@ def _spec(described: dict[str, Any]) -> OpSpec:
         mutates=tuple(described["mutates"]),
         parameters=dict(described["parameters"]),
         variants={str(name): dict(settings) for name, settings in described["variants"].items()},
+        products=described["products"],
         forward=_traffic(*described["forward"]),
         backward=_traffic(*described["backward"]),
         shapes=tuple((rows, cols) for rows, cols in described["shapes"]),

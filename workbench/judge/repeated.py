@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from workbench_kernels.spec import OpSpec
 from workbench_kernels.truth import Expected
 
-# What is expected of inputs.
-Expect = Callable[[Sequence[Tensor]], Expected]
+
+class Expect(Protocol):
+    """What is expected of inputs, and of the gradients of those that `needs` names."""
+
+    def __call__(self, inputs: Sequence[Tensor], *, needs: Sequence[str] | None) -> Expected: ...
 
 
 def times(rows: int, few: int) -> Callable[[Tensor], int]:
@@ -24,16 +29,22 @@ def times(rows: int, few: int) -> Callable[[Tensor], int]:
     return lambda t: rows // few if _has(t, few) else 1
 
 
-def last_rows(expect: Expect, inputs: Sequence[Tensor], few: int, rows: int) -> Expected:
+def last_rows(
+    expect: Expect, spec: OpSpec, inputs: Sequence[Tensor], few: int, rows: int
+) -> Expected:
     """What is expected of the last `few` of so many `rows`, which are the same few rows.
 
+    Gradients are found of what has rows: the others are sums over all of them, and may be large.
     Where a gradient is sent to a tensor without rows, what twice as many rows have of it tells: all
     of it (a sum), or half (a mean). What tells neither is left out.
     """
-    expected = expect(inputs)
+    named = zip(spec.tensors, inputs, strict=True)
+    needs = [name for name, t in named if _has(t, few) and name in spec.differentiable] or None
+    expected = expect(inputs, needs=needs)
     kept = {n: 1.0 for n, t in expected.eager.items() if _has(t, few)}
     if rows > few and not all(_has(dy, few) for dy in expected.upstream if dy is not None):
-        twice = expect([t.repeat(2, *[1] * (t.ndim - 1)) if _has(t, few) else t for t in inputs])
+        doubled = [t.repeat(2, *[1] * (t.ndim - 1)) if _has(t, few) else t for t in inputs]
+        twice = expect(doubled, needs=needs)
         shares = {n: _share(expected.truth[n], twice.truth[n], few, rows) for n in kept}
         kept = {n: share for n, share in shares.items() if share is not None}
 

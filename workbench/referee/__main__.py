@@ -74,6 +74,7 @@ class Referee:
             "parameters": dict(spec.parameters),
             "variants": {name: dict(settings) for name, settings in spec.variants.items()},
             "not varied": _not_varied(spec),
+            "products": spec.products,
             "forward": [spec.forward.reads, spec.forward.writes, spec.forward.flops],
             "backward": [spec.backward.reads, spec.backward.writes, spec.backward.flops],
             "shapes": spec.shapes,

@@ -4,7 +4,7 @@ or a peer's function that does the same. Nothing records here, so nothing slows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -27,6 +27,8 @@ _AHEAD, _AHEAD_SECONDS = 2.0, 1e-4
 class Contender(Holder):
     """What `load` names, served over one channel until the other end closes it."""
 
+    _how: str
+    _loaded: Callable[..., Any]
     _function: Callable[..., Any]
 
     @cached_property
@@ -50,11 +52,13 @@ class Contender(Holder):
     def _load(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         """Import what is to be timed."""
         import_module("workbench_kernels").__path__[:] = body["path"]
-        self._function = load(body["op"], body)
+        self._how, self._loaded = body["how"], load(body["op"], body)
+        self._function = self._loaded
         return {}, []
 
     def _warm_up(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         """Call it in both directions until it has compiled and tuned what it will."""
+        self._function = settled(self._loaded, self._how, self._pool(body)[0].leaves())
         timing.run(self._function, self._pool(body), body["calls"], backward=body["backward"])
         return {}, []
 
@@ -93,8 +97,8 @@ class Contender(Holder):
 
 
 def load(op: str, rival: Mapping[str, Any]) -> Callable[..., Any]:
-    """What a rival of the op is. `how` is op, reference, a key of `_COMPILED`, or call, with the
-    function's place as `module:attribute`.
+    """What a rival of the op is. `how` is op, reference, a key of `_COMPILED` (the reference, which
+    `settled` compiles), or call, with the function's place as `module:attribute`.
     """
     how = rival["how"]
     if how == "call":
@@ -105,8 +109,19 @@ def load(op: str, rival: Mapping[str, Any]) -> Callable[..., Any]:
         own: Callable[..., Any] = getattr(import_module(f"workbench_kernels.{op}.wrapper"), op)
         return own
     reference: Callable[..., Any] = import_module(f"workbench_kernels.{op}.spec").SPEC.reference
-    compiled = _COMPILED.get(how)
-    return reference if compiled is None else torch.compile(reference, dynamic=False, **compiled)
+    return reference
+
+
+def settled(
+    function: Callable[..., Any], how: str, example: Sequence[Tensor | None]
+) -> Callable[..., Any]:
+    """What was loaded, ready for arguments like `example`."""
+    if how not in _COMPILED:
+        return function
+    from workbench.worker.compiled import ATTEMPTS, compiled  # imports the compiler: seconds
+
+    attempts = ATTEMPTS if torch.cuda.is_available() else 1
+    return compiled(function, example, attempts, **_COMPILED[how])
 
 
 def _rearranged(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Callable[..., Any]:

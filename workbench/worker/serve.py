@@ -33,7 +33,9 @@ _MODES: dict[str, Callable[[], Any]] = {
     "": nullcontext,
     "no_grad": torch.no_grad,
     "inference_mode": torch.inference_mode,
-    "autocast": partial(torch.autocast, "cuda" if torch.cuda.is_available() else "cpu"),
+    "autocast": partial(
+        torch.autocast, "cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16
+    ),
 }
 
 

@@ -191,6 +191,7 @@ FORWARD = ByWidth(
     {"elements": 1024, "per_thread": 16},
     {
         4096: {"per_thread": 8},
+        8192: {"per_thread": 32},
         16384: {"per_thread": 64},
         32768: {"elements": 8192, "per_thread": 32},
         65536: {"elements": 16384},

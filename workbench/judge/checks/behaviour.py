@@ -187,7 +187,7 @@ class Behaviour:
         Sums over all rows have another truth, and are left out.
         """
         few = self.op.draw(FEW, cols, dtype, self.seed)
-        wanted = last_rows(partial(self.op.expect, seed=self.seed), few, FEW, rows)
+        wanted = last_rows(partial(self.op.expect, seed=self.seed), self.op.spec, few, FEW, rows)
 
         over = times(rows, FEW)
         handles, upstream = self.op.put(few, over), self.op.send(wanted, over)

@@ -134,7 +134,10 @@ class Spec:
         columns may be spread over several dimensions.
         """
         drawn = self.referee.draw(rows, cols, torch.float32, self.seed + more)
-        if (rows, cols) not in [(*t.shape[:1], math.prod(t.shape[1:])) for t in drawn]:
+        if self.referee.spec.products:
+            if not {rows, cols} <= {side for t in drawn for side in t.shape}:
+                raise Wrong(f"{rows} and {cols} are no sides of the inputs when asked for that")
+        elif (rows, cols) not in [(*t.shape[:1], math.prod(t.shape[1:])) for t in drawn]:
             raise Wrong(f"none of the inputs is ({rows}, {cols}) when asked for that")
         return drawn
 

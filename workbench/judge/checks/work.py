@@ -6,7 +6,7 @@ changing it; that nothing comes out right without the kernels is seen from here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -30,6 +30,8 @@ _ALLOCATE = {
 }  # fmt: skip
 # Ops that move values from one layout, dtype or device to another.
 _MOVE = {"clone", "copy_", "_to_copy", "contiguous", "_reshape_copy", "lift_fresh", "_unsafe_view"}
+# What `workbench_kernels.products` asks of PyTorch: products, and one number to be read.
+_MULTIPLY = {"mm", "addmm", "addmm_", "item", "_local_scalar_dense"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ class Work:
         return {"work": self.work, "process": self.process}
 
     def work(self) -> Iterator[Trial]:
-        """Kernels were launched, PyTorch computed nothing, and without kernels nothing is right."""
+        """Kernels were launched, PyTorch computed nothing (but products, if the spec has them), and
+        without kernels nothing is right.
+        """
         yield Trial("launches", self._launches)
         yield Trial("torch ops", self._torch_ops)
         yield Trial("without its kernels", self._without_kernels)
@@ -64,7 +68,8 @@ class Work:
 
     def _torch_ops(self) -> list[Comparison]:
         used = {name for facts in self.op.seen.calls for name in facts.ops}
-        computing = sorted(name for name in used if _computes(name))
+        allowed = _MULTIPLY if self.op.spec.products else set[str]()
+        computing = sorted(name for name in used if _computes(name, allowed))
         if computing:
             raise Wrong(f"PyTorch computes: {', '.join(computing[:8])}")
         return []
@@ -104,13 +109,17 @@ def _builtin() -> frozenset[str]:
     return frozenset(name for name in names if not name.startswith(f"{NAMESPACE}::"))
 
 
-def _computes(name: str) -> bool:
-    """Whether a dispatched op (`aten.sum.dim_IntList`) computes with the values it is given."""
+def _computes(name: str, allowed: Collection[str] = ()) -> bool:
+    """Whether a dispatched op (`aten.sum.dim_IntList`) computes with the values it is given, and is
+    none of those `allowed`.
+    """
     namespace, op, overload = (*name.split("."), "", "")[:3]
     full = f"{namespace}::{op}" + ("" if overload in ("default", "") else f".{overload}")
     if full not in _builtin():
         return namespace in ("aten", "prims")  # an op of its own, whose inside is recorded too
-    return not (namespace == "aten" and (op in _ALLOCATE | _MOVE or _is_view(full)))
+    if namespace != "aten":
+        return True
+    return op not in (_ALLOCATE | _MOVE).union(allowed) and not _is_view(full)
 
 
 def _is_view(name: str) -> bool:

@@ -18,7 +18,7 @@ from workbench.judge.scan import compute, references, state, structure, suites
 from workbench.judge.scan.finding import Finding
 from workbench.judge.scan.names import LIBRARY
 from workbench.judge.scan.program import Program
-from workbench.judge.scan.references import OP, TEST, Policy
+from workbench.judge.scan.references import OP, OP_WITH_PRODUCTS, TEST, Policy
 from workbench.judge.scan.scopes import Module, read
 from workbench.judge.scan.view import Rule, View
 
@@ -33,7 +33,7 @@ def _on_names(policy: Policy) -> list[Rule]:
 
 
 _OP_RULES: list[Rule] = [
-    *_on_names(OP), references.declared_types,
+    references.declared_types,
     compute.arithmetic, compute.values, compute.calls, compute.disguises,
     compute.kernel_calls, compute.wrapped_kernels,
     state.changes, state.mutations, state.iterators, state.warned, state.scopes, state.caches,
@@ -49,15 +49,17 @@ _TEST_RULES: list[Rule] = [
 def scan(files: Mapping[str, str], op: str) -> list[Finding]:
     """Every finding in a candidate's files, given by repository path, in order of file and line.
 
-    The spec is not the candidate's, and passed over.
+    The spec is not the candidate's, and passed over: it only tells whether the op has products.
     """
     written = [path for path in files if PurePosixPath(path).name != "spec.py"]
+    products = any(_has_products(files[path]) for path in files if path not in written)
     parsed = [_parse(path, files[path], op) for path in written]
     found = [one for one in parsed if isinstance(one, Finding)]
     modules = [one for one in parsed if isinstance(one, Module)]
     tests = [module for module in modules if module.path.startswith("tests/")]
     # Apart, so that what tests pass to the op says nothing of what it is.
-    found += _apply([module for module in modules if module not in tests], _OP_RULES)
+    rules = [*_on_names(OP_WITH_PRODUCTS if products else OP), *_OP_RULES]
+    found += _apply([module for module in modules if module not in tests], rules)
     found += _apply(tests, _TEST_RULES)
     return sorted(set(found), key=lambda f: (f.file, f.line, f.rule, f.message))
 
@@ -92,6 +94,17 @@ def _parse(path: str, text: str, op: str) -> Module | Finding:
         )  # fmt: skip
     except (ValueError, MemoryError, RecursionError):
         return _too_much(path, "can't be parsed; write it flat, without null characters")
+
+
+def _has_products(spec: str) -> bool:
+    """Whether a spec says `products=True`, written out."""
+    try:
+        tree = ast.parse(spec)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    said = (k.value for call in calls for k in call.keywords if k.arg == "products")
+    return any(isinstance(value, ast.Constant) and value.value is True for value in said)
 
 
 def _module_name(path: str) -> str:

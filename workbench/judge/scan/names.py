@@ -99,6 +99,7 @@ ROOTS = frozenset(name.split(".")[0] for name in _PACKAGES) - {"builtins"} | {LI
 
 # The library's modules an op may use. Its truth, its bound and every spec belong to the judge.
 _SERVED = set("op launch tuning numerics partials spec testing functional nn".split())
+_MULTIPLY = {"products", "linear_head"}  # for those whose spec has products
 _JUDGES = {"truth", "bound"}
 _JUDGES_FUNCTIONS = {"expect", "run", "call", "compare", "check", "check_case", "check_layout"}
 # What library modules import, by the name they give it.
@@ -187,11 +188,11 @@ _RANDOM = {
 INITIALISERS = frozenset(_RANDOM) | _below("torch", "arange linspace eye Generator")
 
 
-def reason(name: str) -> str:
-    """Why an op may not use `name`; empty if it may."""
+def reason(name: str, *, products: bool = False) -> str:
+    """Why an op, one with `products` or not, may not use `name`; empty if it may."""
     root = name.split(".")[0]
     if root == LIBRARY:
-        return _library_reason(name)
+        return _library_reason(name, products)
     if root not in ROOTS | {"builtins"} or name in _NAMES | _PACKAGES:
         return ""  # what can't be imported is found at its import
     for leaf in _prefixes(name):
@@ -295,9 +296,11 @@ _NOT_IN_TESTS = {
 }  # fmt: skip
 
 
-def _library_reason(name: str) -> str:
+def _library_reason(name: str, products: bool) -> str:
     """Of the library: its modules for ops, and other ops' kernels and wrappers."""
     module, *rest = name.split(".")[1:] or [""]
+    if module in _MULTIPLY and not products:
+        return "multiplies with PyTorch, which the op's spec does not say it does; " + _DO
     if module in _JUDGES or rest[:1] == ["spec"]:
         return "holds what the op is judged by; compute the op in its own kernels"
     if module == "testing" and rest and rest[0] in _JUDGES_FUNCTIONS:

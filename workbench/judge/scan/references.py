@@ -7,6 +7,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from sys import stdlib_module_names
 
 from workbench.judge.scan.finding import Finding, shown
@@ -55,6 +56,7 @@ class Policy:
 
 
 OP = Policy("an op", ROOTS, reason)
+OP_WITH_PRODUCTS = Policy("an op", ROOTS, partial(reason, products=True))
 TEST = Policy("a test", frozenset(TEST_ROOTS), test_reason)
 
 
@@ -156,13 +158,13 @@ _MODULES = {"torch", "triton", "triton.language", "torch.nn", "torch.cuda", "tor
 
 def _origins(policy: Policy, view: View, node: ast.expr) -> Iterator[Finding]:
     for origin in sorted(view.origins(node)):
-        if policy is OP and origin in INITIALISERS and view.fills_parameters(node):
+        if policy is not TEST and origin in INITIALISERS and view.fills_parameters(node):
             continue
         if ".__" in origin:
             continue  # found as an attribute
         if why := policy.reason(origin):
             yield view.finding(node, _rule(why), f"{origin} {why}")
-        elif policy is OP and view.in_kernel(node) and _is_host(origin):
+        elif policy is not TEST and view.in_kernel(node) and _is_host(origin):
             yield view.finding(
                 node, "kernel", f"{origin} in a @triton.jit function; a kernel uses tl only"
             )
@@ -179,7 +181,7 @@ def _attribute(
     elif name in INTROSPECTION or (name in _SOURCE and _may_be_kernel(values, view, node)):
         why = f"{shown(node)} looks at code, callers or a kernel's inside; leave it out"
         yield view.finding(node, "introspection", why)
-    elif policy is OP:
+    elif policy is not TEST:
         yield from _attribute_of_op(view, node, values, name)
 
 

@@ -1,0 +1,80 @@
+"""tvd for users: the functional form and the module."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from workbench_kernels.divergence import check_loss
+from workbench_kernels.tvd import kernel
+
+
+def tvd(
+    input: Tensor,
+    target: Tensor,
+    labels: Tensor | None = None,
+    *,
+    from_logits: bool = True,
+    temperature: float = 1.0,
+    ignore_index: int = -100,
+    reduction: str = "batchmean",
+) -> Tensor:
+    """y = mean(½·Σ|p - q|), p = softmax(input / temperature), q = softmax(target / temperature)
+
+    Half of it, the total variation distance, is how much probability is elsewhere; it is symmetric
+    and at most 1.
+
+    input: logits of the student, of any shape, classes along the last dimension; float32, bfloat16
+        or float16; on a GPU. A row is read where it lies if its classes lie side by side.
+    target: logits of the teacher, of the shape and dtype of input.
+    labels: a number for each row, int64 or int32; a row with `ignore_index` counts for nothing:
+        neither its loss nor its gradient hangs on what is in it, NaN or not.
+    from_logits: False if input and target are log-probabilities; then no softmax is taken.
+    reduction: "batchmean" over the rows that count (NaN if there are none), "mean" over their
+        elements, "sum", or "none" for a value per row.
+
+    Returns y in float32. Both input and target have a gradient if they ask for it.
+
+    Raises:
+        TypeError: a dtype that is not served.
+        ValueError: a shape or an option that doesn't fit, or a tensor that is not on a GPU.
+    """
+    check_loss("tvd", input, target, labels, from_logits, temperature, reduction)
+    y: Tensor = kernel.tvd(
+        input, target, labels, from_logits, temperature, ignore_index, reduction
+    )[0]
+    return y
+
+
+class Tvd(nn.Module):
+    """Module form of :func:`tvd`."""
+
+    def __init__(
+        self,
+        *,
+        from_logits: bool = True,
+        temperature: float = 1.0,
+        ignore_index: int = -100,
+        reduction: str = "batchmean",
+    ) -> None:
+        super().__init__()
+        self.from_logits = from_logits
+        self.temperature = temperature
+        self.ignore_index = ignore_index
+        self.reduction = reduction
+
+    def forward(self, input: Tensor, target: Tensor, labels: Tensor | None = None) -> Tensor:
+        return tvd(
+            input,
+            target,
+            labels,
+            from_logits=self.from_logits,
+            temperature=self.temperature,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"from_logits={self.from_logits}, temperature={self.temperature}, "
+            f"ignore_index={self.ignore_index}, reduction={self.reduction}"
+        )

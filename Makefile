@@ -3,13 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-gpu test-slow lint setup clean
+.PHONY: demo test test-engine test-kernels test-gpu test-slow lint setup clean
 
 demo: setup  ## the main job: from an op's name to the review gate
 	$(BIN)/workbench new relu2 --tier 1
 
 test: setup  ## the tests that run anywhere, kernels in the CPU interpreter
-	$(BIN)/pytest
+	$(MAKE) --no-print-directory --jobs=2 --output-sync test-engine test-kernels
+
+test-engine: setup  # half of this is waiting for other processes, so the ops' tests run beside it
+	$(BIN)/pytest --ignore=tests/kernels
+
+test-kernels: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/kernels
 
 test-gpu: setup  ## the tests that need an NVIDIA GPU
 	$(BIN)/pytest -m gpu

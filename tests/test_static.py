@@ -6,11 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from court import write_fixture
 
 import workbench_kernels
 from workbench.bench.architectures import ARCHITECTURES, architecture
 from workbench.bench.static import KernelUsage, StaticReport, static_report
 from workbench.errors import UsageError, WorkbenchError
+from workbench.layout import op_paths
 
 SPEC = """
 import torch
@@ -231,6 +233,20 @@ def test_a_compile_error_is_a_failure_with_tritons_words(flawed: StaticReport) -
     (failure,) = [f for f in flawed.failures if "_broken" in f]
     assert failure.startswith("sm_90: _broken does not compile")
     assert "arange's range must be a power of 2" in failure
+
+
+def test_what_does_not_compile_of_a_variant_is_a_failure(tmp_path: Path) -> None:
+    """An early return, say, is fine to the interpreter; here a range that is no power of two."""
+    root = write_fixture(tmp_path, "gated_square")
+    kernel = root / op_paths("gated_square")[0] / "kernel.py"
+    text = kernel.read_text()
+    kernel.write_text(text.replace("kept = tl.where(x > 0.0, 0.0, x)", "kept = tl.arange(0, 3)"))
+    assert kernel.read_text() != text
+    report = static_report(root, "gated_square", targets=("sm_80", "sm_90"))
+    assert {k.kernel for k in report.kernels} == {"_gated_square_fwd", "_gated_square_bwd"}
+    (first, *rest) = report.failures
+    assert "variant negative part: _gated_square_fwd does not compile" in first
+    assert all("variant negative part: " in failure for failure in rest)
 
 
 def test_an_error_in_the_host_code_is_a_failure(flawed: StaticReport) -> None:

@@ -11,7 +11,7 @@ TRITON_INTERPRET is not set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -27,7 +27,8 @@ from triton.runtime.jit import JITFunction
 
 from workbench.bench.architectures import WARP_SIZE, Architecture
 from workbench_kernels import op as library_op
-from workbench_kernels.spec import OpSpec
+from workbench_kernels.spec import OpSpec, Option
+from workbench_kernels.truth import without
 
 _RUN = JITFunction.run
 
@@ -101,10 +102,16 @@ def warm_up(op: str) -> None:
     triton_key()  # hashes Triton's own files
 
 
-def capture(op: str, architecture: Architecture, dtypes: Iterable[torch.dtype]) -> Capture:
+def capture(
+    op: str,
+    architecture: Architecture,
+    dtypes: Sequence[torch.dtype],
+    variants: Collection[str] = (),
+) -> Capture:
     """Compile every kernel that the op's forward and backward launch.
 
-    At sizes the op is benchmarked at: its narrowest, its middle and its widest rows.
+    At sizes the op is benchmarked at: its narrowest, its middle and its widest rows. Of the
+    `variants`, compiled at its narrowest ones, nothing is kept but what went wrong.
     """
     result = Capture()
     driver.set_active(_Driver(GPUTarget("cuda", architecture.capability, WARP_SIZE)))
@@ -113,9 +120,20 @@ def capture(op: str, architecture: Architecture, dtypes: Iterable[torch.dtype]) 
         for rows, cols in sizes(spec):
             _compile_launches(result, cols, dtype)
             try:
-                _forward_and_backward(function, spec, _inputs(spec, rows, cols, dtype))
+                _forward_and_backward(function, spec, _inputs(spec, rows, cols, dtype), {})
             except Exception as error:  # candidate code: whatever it raises is its failure
                 result.fail(f"host code at {rows}x{cols} {dtype}: {type(error).__name__}: {error}")
+    rows, cols = sizes(spec)[0]
+    for name in variants:
+        tried = Capture()
+        _compile_launches(tried, cols, dtypes[0])
+        inputs = _inputs(spec, rows, cols, dtypes[0])
+        try:
+            _forward_and_backward(function, spec, inputs, spec.variants[name])
+        except Exception as error:
+            tried.fail(f"{type(error).__name__}: {error}")
+        for failure in tried.failures:
+            result.fail(f"variant {name}: {failure}")
     return result
 
 
@@ -160,9 +178,15 @@ def _inputs(spec: OpSpec, rows: int, cols: int, dtype: torch.dtype) -> list[Tens
     ]
 
 
-def _forward_and_backward(function: Callable[..., Any], spec: OpSpec, inputs: list[Tensor]) -> None:
-    outputs = function(*inputs, **spec.parameters)
-    outputs = [outputs] if isinstance(outputs, Tensor) else outputs
+def _forward_and_backward(
+    function: Callable[..., Any],
+    spec: OpSpec,
+    inputs: Sequence[Tensor],
+    settings: Mapping[str, Option],
+) -> None:
+    given = [None if n in settings else t for n, t in zip(spec.tensors, inputs, strict=True)]
+    found = function(*given, **without(spec.tensors, {**spec.parameters, **settings}))
+    outputs = [found] if isinstance(found, Tensor) else found
     differentiable = [output for output in outputs if output.requires_grad]
     if differentiable:
         torch.autograd.backward(differentiable, [torch.empty_like(o) for o in differentiable])

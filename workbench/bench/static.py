@@ -203,7 +203,7 @@ def compile_op(
     import torch
     import triton
 
-    running = [_start(partial(_compile_for, op, path, dtypes, target)) for target in targets]
+    running = [_start(partial(_compile_for, op, path, dtypes, targets, t)) for t in targets]
     compiled = [_result(process, receiver) for process, receiver in running]
     return StaticReport(
         op=op,
@@ -247,8 +247,10 @@ class _Compiled(NamedTuple):
     floors: tuple[Floor, ...]
 
 
-def _compile_for(op: str, path: Sequence[str], dtypes: tuple[str, ...], target: str) -> _Compiled:
-    """What one target comes to."""
+def _compile_for(
+    op: str, path: Sequence[str], dtypes: tuple[str, ...], targets: tuple[str, ...], target: str
+) -> _Compiled:
+    """What one target comes to; the op's variants, which take longest, are shared among them."""
     import torch
 
     import workbench_kernels
@@ -258,7 +260,8 @@ def _compile_for(op: str, path: Sequence[str], dtypes: tuple[str, ...], target: 
     capture.warm_up(op)
     limits = architecture(target)
     chosen: list[torch.dtype] = [getattr(torch, dtype) for dtype in dtypes]
-    captured = capture.capture(op, limits, chosen)
+    variants = sorted(capture.load(op)[1].variants)[targets.index(target) :: len(targets)]
+    captured = capture.capture(op, limits, chosen, variants)
     usages = []
     for kernel in captured.compiled.values():
         usage = cubin.read(kernel.cubin)

@@ -86,10 +86,6 @@ def _tvd_fwd(
     end = n_cols * tl.max(counted.to(tl.int32), axis=0)
     P += row_offsets(rows, n_inner, p_outer, p_inner)
     Q += row_offsets(rows, n_inner, q_outer, q_inner)
-    p_max = tl.zeros([BLOCK_ROWS], tl.float32)
-    p_scale = tl.full([BLOCK_ROWS], 1.0, tl.float32)
-    q_max = tl.zeros([BLOCK_ROWS], tl.float32)
-    q_scale = tl.full([BLOCK_ROWS], 1.0, tl.float32)
     if LOGITS:
         p_max, p_scale, q_max, q_scale, _shift, _divergence = softmaxes(
             P, Q, counted, to_log2, n_cols, end, False, BLOCK_ROWS, DEPTH, LANES, WIDE, STAGES
@@ -106,8 +102,11 @@ def _tvd_fwd(
         mask = counted[:, None, None, None] & (cols < n_cols)
         x = tl.load(P + cols, mask=mask, other=float("-inf")).to(tl.float32)
         y = tl.load(Q + cols, mask=mask, other=float("-inf")).to(tl.float32)
-        p = prob(x - p_max[:, None, None, None], p_scale[:, None, None, None], to_log2)
-        q = prob(y - q_max[:, None, None, None], q_scale[:, None, None, None], to_log2)
+        if LOGITS:
+            p = prob(x - p_max[:, None, None, None], p_scale[:, None, None, None], to_log2)
+            q = prob(y - q_max[:, None, None, None], q_scale[:, None, None, None], to_log2)
+        else:
+            p, q = tl.exp(x), tl.exp(y)
         total += in_lanes(tl.abs(p - q))
         if LOGITS:
             ahead = _by_sign(p, q, 1.0, 0.0, 0.5)
@@ -166,25 +165,22 @@ def _tvd_bwd(
     Q += row_offsets(rows, n_inner, q_outer, q_inner)
     x = tl.load(P + cols, mask=used, other=0.0).to(tl.float32)
     y = tl.load(Q + cols, mask=used, other=0.0).to(tl.float32)
-    p_max = tl.zeros([BLOCK_ROWS, 1], tl.float32)
-    p_scale = tl.full([BLOCK_ROWS, 1], 1.0, tl.float32)
-    q_max = tl.zeros([BLOCK_ROWS, 1], tl.float32)
-    q_scale = tl.full([BLOCK_ROWS, 1], 1.0, tl.float32)
-    p_ahead = tl.full([BLOCK_ROWS, 1], 0.5, tl.float32)
-    p_behind = tl.full([BLOCK_ROWS, 1], 0.5, tl.float32)
-    q_ahead = tl.full([BLOCK_ROWS, 1], 0.5, tl.float32)
-    q_behind = tl.full([BLOCK_ROWS, 1], 0.5, tl.float32)
     if LOGITS:
         STATS += rows
-        p_max = tl.load(STATS, mask=counted, other=0.0)
-        p_scale = tl.load(STATS + n_rows, mask=counted, other=0.0)
-        q_max = tl.load(STATS + 2 * n_rows, mask=counted, other=0.0)
-        q_scale = tl.load(STATS + 3 * n_rows, mask=counted, other=0.0)
+        x -= tl.load(STATS, mask=counted, other=0.0)
+        p = prob(x, tl.load(STATS + n_rows, mask=counted, other=0.0), to_log2)
+        y -= tl.load(STATS + 2 * n_rows, mask=counted, other=0.0)
+        q = prob(y, tl.load(STATS + 3 * n_rows, mask=counted, other=0.0), to_log2)
         p_ahead = tl.load(STATS + 4 * n_rows, mask=counted, other=0.0)
         p_behind = tl.load(STATS + 5 * n_rows, mask=counted, other=0.0)
         q_ahead = tl.load(STATS + 6 * n_rows, mask=counted, other=0.0)
         q_behind = tl.load(STATS + 7 * n_rows, mask=counted, other=0.0)
-    p, q = prob(x - p_max, p_scale, to_log2), prob(y - q_max, q_scale, to_log2)
+    else:
+        p, q = tl.exp(x), tl.exp(y)
+        p_ahead = tl.full([BLOCK_ROWS, 1], 0.5, tl.float32)
+        p_behind = p_ahead
+        q_ahead = p_ahead
+        q_behind = p_ahead
     out = rows.to(tl.int64) * n_cols + cols
     if DP is not None:
         dp = g * p * _by_sign(p, q, p_behind, -p_ahead, 0.5 * (p_behind - p_ahead))

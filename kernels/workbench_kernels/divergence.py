@@ -113,6 +113,13 @@ def softmaxes(
 
 
 @triton.jit
+def row_offsets(rows, n_inner, outer_stride, inner_stride):
+    """Where rows start, `n_inner` of them in each batch."""
+    batch, row = (rows // n_inner).to(tl.int64), (rows % n_inner).to(tl.int64)
+    return batch * outer_stride + row * inner_stride
+
+
+@triton.jit
 def prob(gap, scale, to_log2):
     """The probability of what is so far above the maximum of its row, as `softmaxes` gives what it
     takes; of a logarithm, with a maximum of 0 and a scale of 1.
@@ -220,9 +227,14 @@ def gradients(
 
 
 def as_rows(x: Tensor) -> Tensor:
-    """The rows, one after the other: where they lie if a stride leads from each to the next."""
-    rows = x.reshape(-1, x.shape[-1])
-    return rows if rows.stride(1) == 1 else rows.contiguous()
+    """(batches, rows, columns) whose columns are dense: a view where that can be, as of a slice of
+    a sequence's logits.
+    """
+    if x.stride(-1) != 1:
+        x = x.contiguous()
+    if x.ndim < 3:
+        return x.reshape((1,) * (3 - x.ndim) + x.shape)
+    return x.reshape(-1, *x.shape[-2:])
 
 
 def part_tile(n_cols: int, table: Table) -> Tile:

@@ -51,9 +51,7 @@ def test_matches_the_reference(case: testing.Case) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_both_gradients(form: str) -> None:
-    for shape in ((17, 100), (2, 9001)):
-        inputs = draw(*shape, FORMS[form])
-        check(inputs, BOTH, ignore_index=0, from_logits=FORMS[form])
+    check(draw(17, 100, FORMS[form]), BOTH, ignore_index=0, from_logits=FORMS[form])
     inputs = draw(17, 100, FORMS[form], torch.bfloat16)
     check(inputs, BOTH, reduction="none", from_logits=FORMS[form])
 

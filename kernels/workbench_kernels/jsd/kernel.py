@@ -44,6 +44,7 @@ from workbench_kernels.divergence import (
     outputs,
     part_tile,
     prob,
+    row_offsets,
     softmaxes,
     upstream,
 )
@@ -84,7 +85,7 @@ def _over_mixture(gap, p_weight, q_weight, EVEN: tl.constexpr):
     return tl.where(ahead, 0.0, behind) - log_s, tl.where(ahead, behind, 0.0) - log_s
 
 
-@triton.jit(do_not_specialize=["ignore_index", "n_rows"])
+@triton.jit(do_not_specialize=["ignore_index", "n_inner", "n_rows"])
 def _jsd_fwd(
     ROW_LOSS,
     STATS,
@@ -95,8 +96,11 @@ def _jsd_fwd(
     p_weight,
     q_weight,
     to_log2,
-    p_stride,
-    q_stride,
+    p_outer,
+    p_inner,
+    q_outer,
+    q_inner,
+    n_inner,
     n_rows,
     n_cols,
     LOGITS: tl.constexpr,
@@ -113,8 +117,8 @@ def _jsd_fwd(
     row_mask = rows < n_rows
     counted = counted_rows(rows, n_rows, LABELS, ignore_index)
     end = n_cols * tl.max(counted.to(tl.int32), axis=0)
-    P += rows.to(tl.int64) * p_stride
-    Q += rows.to(tl.int64) * q_stride
+    P += row_offsets(rows, n_inner, p_outer, p_inner)
+    Q += row_offsets(rows, n_inner, q_outer, q_inner)
     STATS += rows
     p_max = tl.zeros([BLOCK_ROWS], tl.float32)
     p_log = tl.zeros([BLOCK_ROWS], tl.float32)
@@ -130,7 +134,6 @@ def _jsd_fwd(
         tl.store(STATS + 2 * n_rows, q_max, mask=row_mask)
         tl.store(STATS + 3 * n_rows, q_scale, mask=row_mask)
         tl.store(STATS + 4 * n_rows, shift, mask=row_mask)
-        tl.store(STATS + 5 * n_rows, loss, mask=row_mask)
     if MIXED or not LOGITS:
         P, Q = P[:, None, None, None], Q[:, None, None, None]
         p_total = tl.zeros([BLOCK_ROWS, LANES], tl.float32)
@@ -154,16 +157,17 @@ def _jsd_fwd(
                 p = tl.exp2(x * to_log2)
                 p_total += in_lanes(tl.where(p == 0.0, 0.0, p * ((x - y) * to_log2)))
         loss = tl.sum(p_total, axis=1)
-        if MIXED:
-            q_loss = tl.sum(q_total, axis=1)
-            if LOGITS:
-                tl.store(STATS + 5 * n_rows, loss, mask=row_mask)
-                tl.store(STATS + 6 * n_rows, q_loss, mask=row_mask)
-            loss = p_weight * loss + q_weight * q_loss
+    if LOGITS:
+        tl.store(STATS + 5 * n_rows, loss, mask=row_mask)
+    if MIXED:
+        q_loss = tl.sum(q_total, axis=1)
+        if LOGITS:
+            tl.store(STATS + 6 * n_rows, q_loss, mask=row_mask)
+        loss = p_weight * loss + q_weight * q_loss
     tl.store(ROW_LOSS + rows, tl.where(counted, loss * LN_2, 0.0), mask=row_mask)
 
 
-@triton.jit(do_not_specialize=["ignore_index", "n_rows"])
+@triton.jit(do_not_specialize=["ignore_index", "n_inner", "n_rows"])
 def _jsd_bwd(
     DP,
     DQ,
@@ -178,8 +182,11 @@ def _jsd_bwd(
     q_weight,
     to_log2,
     per_unit,
-    p_stride,
-    q_stride,
+    p_outer,
+    p_inner,
+    q_outer,
+    q_inner,
+    n_inner,
     n_rows,
     n_cols,
     LOGITS: tl.constexpr,
@@ -196,8 +203,10 @@ def _jsd_bwd(
     used = counted & (cols < n_cols)
     mask = (rows < n_rows) & (cols < n_cols)
     g = upstream(DY, SCALE, rows, counted, PER_ROW) * per_unit
-    x = tl.load(P + rows.to(tl.int64) * p_stride + cols, mask=used, other=0.0).to(tl.float32)
-    y = tl.load(Q + rows.to(tl.int64) * q_stride + cols, mask=used, other=0.0).to(tl.float32)
+    P += row_offsets(rows, n_inner, p_outer, p_inner)
+    Q += row_offsets(rows, n_inner, q_outer, q_inner)
+    x = tl.load(P + cols, mask=used, other=0.0).to(tl.float32)
+    y = tl.load(Q + cols, mask=used, other=0.0).to(tl.float32)
     p_scale = tl.full([BLOCK_ROWS, 1], 1.0, tl.float32)
     q_scale = tl.full([BLOCK_ROWS, 1], 1.0, tl.float32)
     shift = tl.zeros([BLOCK_ROWS, 1], tl.float32)
@@ -237,10 +246,11 @@ def _jsd_bwd(
 
 # With what the kernels are launched; tuning.py says what it means and what may be tried. A row of
 # more elements than a program holds is read in blocks: in steps by the forward, by several programs
-# of the backward. A forward of 32 warps is alone on its multiprocessor, so that of the rows under
-# way most is in the L2 cache when it is read again.
+# of the backward. The forward's are large, so that few rows are under way and most of them are in
+# the L2 cache when they are read again: two to a multiprocessor, of the widest rows one.
 FORWARD = ByWidth(
-    {"elements": 1024, "per_thread": 8, "stages": 1}, {4096: {"elements": 16384, "per_thread": 16}}
+    {"elements": 1024, "per_thread": 8, "stages": 1},
+    {4096: {"elements": 16384, "per_thread": 32}, 131072: {"per_thread": 16}},
 )
 BACKWARD = ByWidth(
     {"elements": 1024, "per_thread": 8}, {4096: {"elements": 4096, "per_thread": 16}}
@@ -262,7 +272,7 @@ def forward(
     """
     p, q = _ordered(as_rows(input), as_rows(target), beta)
     labels = None if labels is None else labels.contiguous()
-    n_rows, n_cols = p.shape
+    n_rows, n_cols = p.shape[:2].numel(), p.shape[2]
     y, stats, scale = outputs(input, reduction, _kept(beta, from_logits))
     row_loss = y if reduction == "none" else y.new_empty(n_rows)
     tile = part_tile(n_cols, FORWARD)
@@ -278,8 +288,9 @@ def forward(
             1.0 - beta,
             beta,
             LOG2_E / temperature,
-            p.stride(0),
-            q.stride(0),
+            *p.stride()[:2],
+            *q.stride()[:2],
+            p.shape[1],
             n_rows,
             n_cols,
             LOGITS=from_logits,
@@ -315,7 +326,7 @@ def backward(
     grads = gradients(input, target, needs)
     p, q = _ordered(as_rows(input), as_rows(target), beta)
     dp, dq = _ordered(*grads, beta)
-    n_rows, n_cols = p.shape
+    n_rows, n_cols = p.shape[:2].numel(), p.shape[2]
     tile = part_tile(n_cols, BACKWARD)
     blocks = triton.cdiv(n_rows, tile.block_rows) * triton.cdiv(n_cols, tile.block_cols)
     with device_of(input):
@@ -333,8 +344,9 @@ def backward(
             beta,
             LOG2_E / temperature,
             1.0 / temperature,
-            p.stride(0),
-            q.stride(0),
+            *p.stride()[:2],
+            *q.stride()[:2],
+            p.shape[1],
             n_rows,
             n_cols,
             LOGITS=from_logits,

@@ -26,7 +26,7 @@ def jsd(
     A beta of 0 is KL(q‖p), one of 1 KL(p‖q), which the divergence is not near where beta is.
 
     input: logits of the student, of any shape, classes along the last dimension; float32, bfloat16
-        or float16; on a GPU. A row is read where it lies if its classes lie side by side.
+        or float16; on a GPU. Slices, too, are read where they are if a row's classes are dense.
     target: logits of the teacher, of the shape and dtype of input.
     labels: a number for each row, int64 or int32; a row with `ignore_index` counts for nothing:
         neither its loss nor its gradient hangs on what is in it, NaN or not.

@@ -40,6 +40,7 @@ from workbench_kernels.divergence import (
     outputs,
     part_tile,
     prob,
+    row_offsets,
     softmaxes,
     upstream,
 )
@@ -60,7 +61,7 @@ def _as_log2(x, to_log2, PROBS: tl.constexpr):
     return p, log_p
 
 
-@triton.jit(do_not_specialize=["ignore_index", "n_rows"])
+@triton.jit(do_not_specialize=["ignore_index", "n_inner", "n_rows"])
 def _kl_div_fwd(
     ROW_LOSS,
     STATS,
@@ -69,8 +70,11 @@ def _kl_div_fwd(
     LABELS,
     ignore_index,
     to_log2,
-    p_stride,
-    q_stride,
+    p_outer,
+    p_inner,
+    q_outer,
+    q_inner,
+    n_inner,
     n_rows,
     n_cols,
     LOGITS: tl.constexpr,
@@ -86,8 +90,8 @@ def _kl_div_fwd(
     row_mask = rows < n_rows
     counted = counted_rows(rows, n_rows, LABELS, ignore_index)
     end = n_cols * tl.max(counted.to(tl.int32), axis=0)
-    P += rows.to(tl.int64) * p_stride
-    Q += rows.to(tl.int64) * q_stride
+    P += row_offsets(rows, n_inner, p_outer, p_inner)
+    Q += row_offsets(rows, n_inner, q_outer, q_inner)
     if LOGITS:
         p_max, p_scale, q_max, q_scale, shift, loss = softmaxes(
             P, Q, counted, to_log2, n_cols, end, True, BLOCK_ROWS, DEPTH, LANES, WIDE, STAGES
@@ -104,16 +108,22 @@ def _kl_div_fwd(
         for start in tl.range(0, end, DEPTH * LANES * WIDE, num_stages=STAGES):
             cols = start + columns(DEPTH, LANES, WIDE)
             mask = counted[:, None, None, None] & (cols < n_cols)
-            x = tl.load(P + cols, mask=mask, other=1.0).to(tl.float32)
+            nothing: tl.constexpr = 0.0 if P_PROBS else float("-inf")
+            x = tl.load(P + cols, mask=mask, other=nothing).to(tl.float32)
             y = tl.load(Q + cols, mask=mask, other=1.0).to(tl.float32)
-            p, log_p = _as_log2(x, to_log2, P_PROBS)
             _q, log_q = _as_log2(y, to_log2, Q_PROBS)
-            total += in_lanes(tl.where(mask & (p != 0.0), p * (log_p - log_q), 0.0))
+            if P_PROBS:
+                term = x * (numerics.log2(x) - log_q)
+                term = tl.where(x > 0.0, term, tl.where(x == 0.0, 0.0, float("nan")))
+            else:
+                p, log_p = _as_log2(x, to_log2, False)
+                term = tl.where(p == 0.0, 0.0, p * (log_p - log_q))
+            total += in_lanes(term)
         loss = tl.sum(total, axis=1)
     tl.store(ROW_LOSS + rows, tl.where(counted, loss * LN_2, 0.0), mask=row_mask)
 
 
-@triton.jit(do_not_specialize=["ignore_index", "n_rows"])
+@triton.jit(do_not_specialize=["ignore_index", "n_inner", "n_rows"])
 def _kl_div_bwd(
     DP,
     DQ,
@@ -126,8 +136,11 @@ def _kl_div_bwd(
     ignore_index,
     to_log2,
     per_unit,
-    p_stride,
-    q_stride,
+    p_outer,
+    p_inner,
+    q_outer,
+    q_inner,
+    n_inner,
     n_rows,
     n_cols,
     LOGITS: tl.constexpr,
@@ -145,8 +158,10 @@ def _kl_div_bwd(
     mask = (rows < n_rows) & (cols < n_cols)
     g = upstream(DY, SCALE, rows, counted, PER_ROW) * per_unit
     out = rows.to(tl.int64) * n_cols + cols
-    x = tl.load(P + rows.to(tl.int64) * p_stride + cols, mask=used, other=1.0).to(tl.float32)
-    y = tl.load(Q + rows.to(tl.int64) * q_stride + cols, mask=used, other=1.0).to(tl.float32)
+    P += row_offsets(rows, n_inner, p_outer, p_inner)
+    Q += row_offsets(rows, n_inner, q_outer, q_inner)
+    x = tl.load(P + cols, mask=used, other=1.0).to(tl.float32)
+    y = tl.load(Q + cols, mask=used, other=1.0).to(tl.float32)
     if LOGITS:
         STATS += rows
         x -= tl.load(STATS, mask=counted, other=0.0)
@@ -198,7 +213,7 @@ def forward(
     """
     p, q = _ordered(as_rows(input), as_rows(target), reverse)
     labels = None if labels is None else labels.contiguous()
-    n_rows, n_cols = p.shape
+    n_rows, n_cols = p.shape[:2].numel(), p.shape[2]
     y, stats, scale = outputs(input, reduction, _KEPT if from_logits else 0)
     row_loss = y if reduction == "none" else y.new_empty(n_rows)
     tile = part_tile(n_cols, FORWARD)
@@ -212,8 +227,9 @@ def forward(
             labels,
             ignore_index,
             LOG2_E / temperature,
-            p.stride(0),
-            q.stride(0),
+            *p.stride()[:2],
+            *q.stride()[:2],
+            p.shape[1],
             n_rows,
             n_cols,
             LOGITS=from_logits,
@@ -249,7 +265,7 @@ def backward(
     grads = gradients(input, target, needs)
     p, q = _ordered(as_rows(input), as_rows(target), reverse)
     dp, dq = _ordered(*grads, reverse)
-    n_rows, n_cols = p.shape
+    n_rows, n_cols = p.shape[:2].numel(), p.shape[2]
     tile = part_tile(n_cols, BACKWARD)
     blocks = triton.cdiv(n_rows, tile.block_rows) * triton.cdiv(n_cols, tile.block_cols)
     with device_of(input):
@@ -265,8 +281,9 @@ def backward(
             ignore_index,
             LOG2_E / temperature,
             1.0 / temperature,
-            p.stride(0),
-            q.stride(0),
+            *p.stride()[:2],
+            *q.stride()[:2],
+            p.shape[1],
             n_rows,
             n_cols,
             LOGITS=from_logits,

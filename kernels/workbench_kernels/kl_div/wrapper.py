@@ -23,7 +23,7 @@ def kl_div(
     """y = mean(KL(target‖input)) over the rows that count, as torch.nn.functional.kl_div
 
     input: log-probabilities of any shape, along the last dimension; float32, bfloat16 or float16;
-        on a GPU. A row is read where it lies if its elements lie side by side.
+        on a GPU. Slices, too, are read where they are if a row's elements are dense.
     target: probabilities, of the shape and dtype of input; with `log_target` their logarithms.
     labels: a number for each row, int64 or int32; a row with `ignore_index` counts for nothing:
         neither its loss nor its gradient hangs on what is in it, NaN or not.

@@ -40,6 +40,7 @@ from workbench_kernels.divergence import (
     outputs,
     part_tile,
     prob,
+    row_offsets,
     softmaxes,
     upstream,
 )
@@ -55,7 +56,7 @@ def _by_sign(p, q, ahead, behind, tied):
     return tl.where(p > q, ahead, tl.where(p < q, behind, tied))
 
 
-@triton.jit(do_not_specialize=["ignore_index", "n_rows"])
+@triton.jit(do_not_specialize=["ignore_index", "n_inner", "n_rows"])
 def _tvd_fwd(
     ROW_LOSS,
     STATS,
@@ -64,8 +65,11 @@ def _tvd_fwd(
     LABELS,
     ignore_index,
     to_log2,
-    p_stride,
-    q_stride,
+    p_outer,
+    p_inner,
+    q_outer,
+    q_inner,
+    n_inner,
     n_rows,
     n_cols,
     LOGITS: tl.constexpr,
@@ -80,12 +84,8 @@ def _tvd_fwd(
     row_mask = rows < n_rows
     counted = counted_rows(rows, n_rows, LABELS, ignore_index)
     end = n_cols * tl.max(counted.to(tl.int32), axis=0)
-    P += rows.to(tl.int64) * p_stride
-    Q += rows.to(tl.int64) * q_stride
-    p_max = tl.zeros([BLOCK_ROWS], tl.float32)
-    p_scale = tl.full([BLOCK_ROWS], 1.0, tl.float32)
-    q_max = tl.zeros([BLOCK_ROWS], tl.float32)
-    q_scale = tl.full([BLOCK_ROWS], 1.0, tl.float32)
+    P += row_offsets(rows, n_inner, p_outer, p_inner)
+    Q += row_offsets(rows, n_inner, q_outer, q_inner)
     if LOGITS:
         p_max, p_scale, q_max, q_scale, _shift, _divergence = softmaxes(
             P, Q, counted, to_log2, n_cols, end, False, BLOCK_ROWS, DEPTH, LANES, WIDE, STAGES
@@ -102,8 +102,11 @@ def _tvd_fwd(
         mask = counted[:, None, None, None] & (cols < n_cols)
         x = tl.load(P + cols, mask=mask, other=float("-inf")).to(tl.float32)
         y = tl.load(Q + cols, mask=mask, other=float("-inf")).to(tl.float32)
-        p = prob(x - p_max[:, None, None, None], p_scale[:, None, None, None], to_log2)
-        q = prob(y - q_max[:, None, None, None], q_scale[:, None, None, None], to_log2)
+        if LOGITS:
+            p = prob(x - p_max[:, None, None, None], p_scale[:, None, None, None], to_log2)
+            q = prob(y - q_max[:, None, None, None], q_scale[:, None, None, None], to_log2)
+        else:
+            p, q = tl.exp(x), tl.exp(y)
         total += in_lanes(tl.abs(p - q))
         if LOGITS:
             ahead = _by_sign(p, q, 1.0, 0.0, 0.5)
@@ -126,7 +129,7 @@ def _tvd_fwd(
     tl.store(ROW_LOSS + rows, tl.where(counted, 0.5 * distance, 0.0), mask=row_mask)
 
 
-@triton.jit(do_not_specialize=["ignore_index", "n_rows"])
+@triton.jit(do_not_specialize=["ignore_index", "n_inner", "n_rows"])
 def _tvd_bwd(
     DP,
     DQ,
@@ -139,8 +142,11 @@ def _tvd_bwd(
     ignore_index,
     to_log2,
     per_unit,
-    p_stride,
-    q_stride,
+    p_outer,
+    p_inner,
+    q_outer,
+    q_inner,
+    n_inner,
     n_rows,
     n_cols,
     LOGITS: tl.constexpr,
@@ -155,27 +161,26 @@ def _tvd_bwd(
     used = counted & (cols < n_cols)
     mask = (rows < n_rows) & (cols < n_cols)
     g = upstream(DY, SCALE, rows, counted, PER_ROW) * per_unit
-    x = tl.load(P + rows.to(tl.int64) * p_stride + cols, mask=used, other=0.0).to(tl.float32)
-    y = tl.load(Q + rows.to(tl.int64) * q_stride + cols, mask=used, other=0.0).to(tl.float32)
-    p_max = tl.zeros([BLOCK_ROWS, 1], tl.float32)
-    p_scale = tl.full([BLOCK_ROWS, 1], 1.0, tl.float32)
-    q_max = tl.zeros([BLOCK_ROWS, 1], tl.float32)
-    q_scale = tl.full([BLOCK_ROWS, 1], 1.0, tl.float32)
-    p_ahead = tl.full([BLOCK_ROWS, 1], 0.5, tl.float32)
-    p_behind = tl.full([BLOCK_ROWS, 1], 0.5, tl.float32)
-    q_ahead = tl.full([BLOCK_ROWS, 1], 0.5, tl.float32)
-    q_behind = tl.full([BLOCK_ROWS, 1], 0.5, tl.float32)
+    P += row_offsets(rows, n_inner, p_outer, p_inner)
+    Q += row_offsets(rows, n_inner, q_outer, q_inner)
+    x = tl.load(P + cols, mask=used, other=0.0).to(tl.float32)
+    y = tl.load(Q + cols, mask=used, other=0.0).to(tl.float32)
     if LOGITS:
         STATS += rows
-        p_max = tl.load(STATS, mask=counted, other=0.0)
-        p_scale = tl.load(STATS + n_rows, mask=counted, other=0.0)
-        q_max = tl.load(STATS + 2 * n_rows, mask=counted, other=0.0)
-        q_scale = tl.load(STATS + 3 * n_rows, mask=counted, other=0.0)
+        x -= tl.load(STATS, mask=counted, other=0.0)
+        p = prob(x, tl.load(STATS + n_rows, mask=counted, other=0.0), to_log2)
+        y -= tl.load(STATS + 2 * n_rows, mask=counted, other=0.0)
+        q = prob(y, tl.load(STATS + 3 * n_rows, mask=counted, other=0.0), to_log2)
         p_ahead = tl.load(STATS + 4 * n_rows, mask=counted, other=0.0)
         p_behind = tl.load(STATS + 5 * n_rows, mask=counted, other=0.0)
         q_ahead = tl.load(STATS + 6 * n_rows, mask=counted, other=0.0)
         q_behind = tl.load(STATS + 7 * n_rows, mask=counted, other=0.0)
-    p, q = prob(x - p_max, p_scale, to_log2), prob(y - q_max, q_scale, to_log2)
+    else:
+        p, q = tl.exp(x), tl.exp(y)
+        p_ahead = tl.full([BLOCK_ROWS, 1], 0.5, tl.float32)
+        p_behind = p_ahead
+        q_ahead = p_ahead
+        q_behind = p_ahead
     out = rows.to(tl.int64) * n_cols + cols
     if DP is not None:
         dp = g * p * _by_sign(p, q, p_behind, -p_ahead, 0.5 * (p_behind - p_ahead))
@@ -187,10 +192,11 @@ def _tvd_bwd(
 
 # With what the kernels are launched; tuning.py says what it means and what may be tried. A row of
 # more elements than a program holds is read in blocks: in steps by the forward, by several programs
-# of the backward. A forward of 32 warps is alone on its multiprocessor, so that of the rows under
-# way most is in the L2 cache when it is read again.
+# of the backward. The forward's are large, so that few rows are under way and most of them are in
+# the L2 cache when they are read again: two to a multiprocessor, of the widest rows one.
 FORWARD = ByWidth(
-    {"elements": 1024, "per_thread": 8, "stages": 1}, {4096: {"elements": 16384, "per_thread": 16}}
+    {"elements": 1024, "per_thread": 8, "stages": 1},
+    {4096: {"elements": 16384, "per_thread": 32}, 131072: {"per_thread": 16}},
 )
 BACKWARD = ByWidth(
     {"elements": 1024, "per_thread": 8}, {4096: {"elements": 4096, "per_thread": 16}}
@@ -211,7 +217,7 @@ def forward(
     """
     p, q = as_rows(input), as_rows(target)
     labels = None if labels is None else labels.contiguous()
-    n_rows, n_cols = p.shape
+    n_rows, n_cols = p.shape[:2].numel(), p.shape[2]
     y, stats, scale = outputs(input, reduction, _KEPT if from_logits else 0)
     row_loss = y if reduction == "none" else y.new_empty(n_rows)
     tile = part_tile(n_cols, FORWARD)
@@ -225,8 +231,9 @@ def forward(
             labels,
             ignore_index,
             LOG2_E / temperature,
-            p.stride(0),
-            q.stride(0),
+            *p.stride()[:2],
+            *q.stride()[:2],
+            p.shape[1],
             n_rows,
             n_cols,
             LOGITS=from_logits,
@@ -258,7 +265,7 @@ def backward(
     """The gradients that `needs` asks for, in the order of the inputs."""
     grads = gradients(input, target, needs)
     p, q = as_rows(input), as_rows(target)
-    n_rows, n_cols = p.shape
+    n_rows, n_cols = p.shape[:2].numel(), p.shape[2]
     tile = part_tile(n_cols, BACKWARD)
     blocks = triton.cdiv(n_rows, tile.block_rows) * triton.cdiv(n_cols, tile.block_cols)
     with device_of(input):
@@ -274,8 +281,9 @@ def backward(
             ignore_index,
             LOG2_E / temperature,
             1.0 / temperature,
-            p.stride(0),
-            q.stride(0),
+            *p.stride()[:2],
+            *q.stride()[:2],
+            p.shape[1],
             n_rows,
             n_cols,
             LOGITS=from_logits,

@@ -123,10 +123,11 @@ def _poly_norm_fwd(
         eps,
         n_cols,
     )
-    tl.store(STATS + 4 * rows, scale, mask=row_mask)
-    tl.store(STATS + 4 * rows + 1, r_1, mask=row_mask)
-    tl.store(STATS + 4 * rows + 2, r_2, mask=row_mask)
-    tl.store(STATS + 4 * rows + 3, r_3, mask=row_mask)
+    STATS += 4 * rows.to(tl.int64)
+    tl.store(STATS, scale, mask=row_mask)
+    tl.store(STATS + 1, r_1, mask=row_mask)
+    tl.store(STATS + 2, r_2, mask=row_mask)
+    tl.store(STATS + 3, r_3, mask=row_mask)
     for piece in tl.static_range(PIECES):
         cols = pieces.columns(piece, BLOCK_COLS)
         z = x[piece].to(tl.float32) * scale
@@ -203,10 +204,11 @@ def _poly_norm_bwd(
         at = rows.to(tl.int64) * n_cols
         dy = pieces.load(DY + at, row_mask, n_cols, PIECES, BLOCK_COLS)
         x = pieces.load(X + at, row_mask, n_cols, PIECES, BLOCK_COLS)
-        scale = tl.load(STATS + 4 * rows, mask=row_mask, other=0.0)
-        r_1 = tl.load(STATS + 4 * rows + 1, mask=row_mask, other=0.0)
-        r_2 = tl.load(STATS + 4 * rows + 2, mask=row_mask, other=0.0)
-        r_3 = tl.load(STATS + 4 * rows + 3, mask=row_mask, other=0.0)
+        stats = STATS + 4 * rows.to(tl.int64)
+        scale = tl.load(stats, mask=row_mask, other=0.0)
+        r_1 = tl.load(stats + 1, mask=row_mask, other=0.0)
+        r_2 = tl.load(stats + 2, mask=row_mask, other=0.0)
+        r_3 = tl.load(stats + 3, mask=row_mask, other=0.0)
         total = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
         first = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
         second = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)

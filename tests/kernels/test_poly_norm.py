@@ -75,6 +75,12 @@ def test_zeros_give_the_bias() -> None:
     assert torch.equal(poly_norm(torch.zeros_like(x), weight, bias), bias.expand(3, 40))
 
 
+def test_the_biass_gradient_is_right_where_much_of_it_cancels() -> None:
+    for seed in range(30):
+        inputs = testing.draw(SPEC, 3, 129, torch.float32, seed)
+        testing.check(SPEC, poly_norm, inputs, seed=seed)
+
+
 @pytest.mark.parametrize("shape", [(40, 7), WIDE], ids=str)
 @pytest.mark.parametrize("wanted", [("x",), ("weight",), ("bias",), ("x", "bias")], ids=str)
 def test_gives_only_the_gradient_that_is_wanted(

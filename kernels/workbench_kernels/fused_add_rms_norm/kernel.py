@@ -240,8 +240,7 @@ FORWARD = ByWidth(
 BACKWARD = ByWidth(
     {"elements": 4096, "per_thread": 16, "stages": 3, "resident": 16},
     {
-        8192: {"per_thread": 32, "stages": 2, "resident": 8},
-        16384: {"resident": 16},
+        8192: {"per_thread": 32, "stages": 2},
         32768: {"elements": 8192, "stages": 3},
     },
 )

@@ -30,7 +30,7 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import numerics, op
-from workbench_kernels.launch import channel_tile, device_of
+from workbench_kernels.launch import channel_tile, device_of, stages
 from workbench_kernels.partials import add_all_parts
 from workbench_kernels.tuning import ByWidth
 
@@ -42,6 +42,18 @@ def _of_channels(PARAMETER, channels, mask, default):
     if PARAMETER is not None:
         value = tl.load(PARAMETER + channels, mask=mask, other=0.0).to(tl.float32)
     return value
+
+
+@triton.jit
+def _place(
+    step, n_channels, n_positions, BLOCK_CHANNELS: tl.constexpr, BLOCK_POSITIONS: tl.constexpr
+):
+    """The channels of a step through a group, where it reads, and which of that there is."""
+    across = tl.cdiv(n_positions, BLOCK_POSITIONS)
+    channels = step // across * BLOCK_CHANNELS + tl.arange(0, BLOCK_CHANNELS)[:, None]
+    positions = step % across * BLOCK_POSITIONS + tl.arange(0, BLOCK_POSITIONS)[None, :]
+    mask = (channels < n_channels) & (positions < n_positions)
+    return channels, channels * n_positions + positions, mask
 
 
 @triton.jit
@@ -58,6 +70,7 @@ def _group_norm_fwd(
     n_positions,
     BLOCK_CHANNELS: tl.constexpr,
     BLOCK_POSITIONS: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
     """A group; its statistics as Welford and Chan do it."""
     group = tl.program_id(0)
@@ -69,25 +82,23 @@ def _group_norm_fwd(
     count = tl.zeros([BLOCK_CHANNELS, BLOCK_POSITIONS], tl.float32)
     means = tl.zeros([BLOCK_CHANNELS, BLOCK_POSITIONS], tl.float32)
     squares = tl.zeros([BLOCK_CHANNELS, BLOCK_POSITIONS], tl.float32)
-    for start in range(0, n_channels, BLOCK_CHANNELS):
-        channels = start + tl.arange(0, BLOCK_CHANNELS)[:, None]
-        for position in range(0, n_positions, BLOCK_POSITIONS):
-            positions = position + tl.arange(0, BLOCK_POSITIONS)[None, :]
-            mask = (channels < n_channels) & (positions < n_positions)
-            at = channels * n_positions + positions
-            x = tl.load(X + at, mask=mask, other=0.0, eviction_policy="evict_last").to(tl.float32)
-            count += tl.where(mask, 1.0, 0.0)
-            delta = tl.where(mask, x - means, 0.0)
-            means += delta / tl.maximum(count, 1.0)
-            squares += delta * (x - means)
+    steps = tl.cdiv(n_channels, BLOCK_CHANNELS) * tl.cdiv(n_positions, BLOCK_POSITIONS)
+    for step in tl.range(0, steps, num_stages=STAGES):
+        _, at, mask = _place(step, n_channels, n_positions, BLOCK_CHANNELS, BLOCK_POSITIONS)
+        x = tl.load(X + at, mask=mask, other=0.0, eviction_policy="evict_last").to(tl.float32)
+        count += tl.where(mask, 1.0, 0.0)
+        delta = tl.where(mask, x - means, 0.0)
+        means += delta / tl.maximum(count, 1.0)
+        squares += delta * (x - means)
     mean = numerics.divide(tl.sum(tl.sum(count * means, axis=1), axis=0), size)
     apart = means - mean
     total = tl.sum(tl.sum(squares + count * apart * apart, axis=1), axis=0)
     rstd = tl.rsqrt(numerics.divide(total, size) + eps)
     tl.store(MEAN + group, mean)
     tl.store(RSTD + group, rstd)
-    for start in range(0, n_channels, BLOCK_CHANNELS):
-        channels = start + tl.arange(0, BLOCK_CHANNELS)[:, None]
+    for step in tl.range(0, steps, num_stages=STAGES):
+        channels, at, mask = _place(step, n_channels, n_positions, BLOCK_CHANNELS, BLOCK_POSITIONS)
+        x = tl.load(X + at, mask=mask, other=0.0, eviction_policy="evict_first").to(tl.float32)
         weight = _of_channels(WEIGHT, first + channels, channels < n_channels, 1.0)
         bias = _of_channels(BIAS, first + channels, channels < n_channels, 0.0)
         scale = rstd * weight
@@ -96,13 +107,8 @@ def _group_norm_fwd(
         folded = tl.abs(scale) == float("inf")
         centre = tl.where(folded, 0.0, mean)
         shift = tl.where(folded, bias - mean * scale, bias)
-        for position in range(0, n_positions, BLOCK_POSITIONS):
-            positions = position + tl.arange(0, BLOCK_POSITIONS)[None, :]
-            mask = (channels < n_channels) & (positions < n_positions)
-            at = channels * n_positions + positions
-            x = tl.load(X + at, mask=mask, other=0.0, eviction_policy="evict_first").to(tl.float32)
-            y = (x - centre) * scale + shift
-            tl.store(Y + at, y.to(Y.dtype.element_ty), mask=mask)
+        y = (x - centre) * scale + shift
+        tl.store(Y + at, y.to(Y.dtype.element_ty), mask=mask)
 
 
 @triton.jit
@@ -120,6 +126,7 @@ def _group_norm_bwd(
     n_positions,
     BLOCK_CHANNELS: tl.constexpr,
     BLOCK_POSITIONS: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
     """A group; of its channels' parameters what one image gives them."""
     group = tl.program_id(0)
@@ -130,54 +137,53 @@ def _group_norm_bwd(
     mean, rstd = tl.load(MEAN + group), tl.load(RSTD + group)
     levels = tl.zeros([BLOCK_CHANNELS, 1], tl.float32)
     slopes = tl.zeros([BLOCK_CHANNELS, 1], tl.float32)
-    for start in range(0, n_channels, BLOCK_CHANNELS):
-        channels = start + tl.arange(0, BLOCK_CHANNELS)[:, None]
-        total = tl.zeros([BLOCK_CHANNELS, BLOCK_POSITIONS], tl.float32)
-        products = tl.zeros([BLOCK_CHANNELS, BLOCK_POSITIONS], tl.float32)
-        for position in range(0, n_positions, BLOCK_POSITIONS):
-            positions = position + tl.arange(0, BLOCK_POSITIONS)[None, :]
-            mask = (channels < n_channels) & (positions < n_positions)
-            at = channels * n_positions + positions
-            dy = tl.load(DY + at, mask=mask, other=0.0, eviction_policy="evict_last")
-            x = tl.load(X + at, mask=mask, other=0.0, eviction_policy="evict_last")
-            total += dy.to(tl.float32)
-            products += dy.to(tl.float32) * ((x.to(tl.float32) - mean) * rstd)
-        s = tl.sum(total, axis=1, keep_dims=True)
-        t = tl.sum(products, axis=1, keep_dims=True)
+    s_so_far = tl.zeros([BLOCK_CHANNELS, 1], tl.float32)
+    t_so_far = tl.zeros([BLOCK_CHANNELS, 1], tl.float32)
+    across = tl.cdiv(n_positions, BLOCK_POSITIONS)
+    steps = tl.cdiv(n_channels, BLOCK_CHANNELS) * across
+    for step in tl.range(0, steps, num_stages=STAGES):
+        channels, at, mask = _place(step, n_channels, n_positions, BLOCK_CHANNELS, BLOCK_POSITIONS)
+        dy = tl.load(DY + at, mask=mask, other=0.0, eviction_policy="evict_last").to(tl.float32)
+        x = tl.load(X + at, mask=mask, other=0.0, eviction_policy="evict_last").to(tl.float32)
+        s = tl.sum(dy, axis=1, keep_dims=True)
+        t = tl.sum(dy * ((x - mean) * rstd), axis=1, keep_dims=True)
         weight = _of_channels(WEIGHT, first + channels, channels < n_channels, 1.0)
         levels += weight * s
         slopes += weight * t
+        # Of a channel in several blocks what counts is what the last one leaves.
+        s_so_far = s + tl.where(step % across > 0, s_so_far, 0.0)
+        t_so_far = t + tl.where(step % across > 0, t_so_far, 0.0)
         # The groups of an image lie side by side, as its channels do.
         place = group * n_channels + channels
         if DWEIGHT_PARTS is not None:
-            tl.store(DWEIGHT_PARTS + place, t, mask=channels < n_channels)
+            tl.store(DWEIGHT_PARTS + place, t_so_far, mask=channels < n_channels)
         if DBIAS_PARTS is not None:
-            tl.store(DBIAS_PARTS + place, s, mask=channels < n_channels)
+            tl.store(DBIAS_PARTS + place, s_so_far, mask=channels < n_channels)
     if DX is not None:
         DX += group.to(tl.int64) * size
         level = numerics.divide(tl.sum(tl.sum(levels, axis=1), axis=0), size)
         slope = numerics.divide(tl.sum(tl.sum(slopes, axis=1), axis=0), size)
-        for start in range(0, n_channels, BLOCK_CHANNELS):
-            channels = start + tl.arange(0, BLOCK_CHANNELS)[:, None]
+        for step in tl.range(0, steps, num_stages=STAGES):
+            channels, at, mask = _place(
+                step, n_channels, n_positions, BLOCK_CHANNELS, BLOCK_POSITIONS
+            )
+            dy = tl.load(DY + at, mask=mask, other=0.0, eviction_policy="evict_first")
+            x = tl.load(X + at, mask=mask, other=0.0, eviction_policy="evict_first")
             weight = _of_channels(WEIGHT, first + channels, channels < n_channels, 1.0)
-            for position in range(0, n_positions, BLOCK_POSITIONS):
-                positions = position + tl.arange(0, BLOCK_POSITIONS)[None, :]
-                mask = (channels < n_channels) & (positions < n_positions)
-                at = channels * n_positions + positions
-                dy = tl.load(DY + at, mask=mask, other=0.0, eviction_policy="evict_first")
-                x = tl.load(X + at, mask=mask, other=0.0, eviction_policy="evict_first")
-                xhat = (x.to(tl.float32) - mean) * rstd
-                dx = (dy.to(tl.float32) * weight - level - xhat * slope) * rstd
-                tl.store(DX + at, dx.to(DX.dtype.element_ty), mask=mask)
+            xhat = (x.to(tl.float32) - mean) * rstd
+            dx = (dy.to(tl.float32) * weight - level - xhat * slope) * rstd
+            tl.store(DX + at, dx.to(DX.dtype.element_ty), mask=mask)
 
 
 # With what the kernels are launched, by the size of a group; tuning.py says what it means and what
 # may be tried. Of large groups few may be in flight, or the L2 cache can't keep them.
 FORWARD = ByWidth(
-    {"elements": 2048, "per_thread": 8}, {8192: {"elements": 4096}, 65536: {"elements": 8192}}
+    {"elements": 2048, "per_thread": 8, "stages": 3},
+    {8192: {"elements": 4096}, 65536: {"elements": 8192}},
 )
 BACKWARD = ByWidth(
-    {"elements": 2048, "per_thread": 8}, {8192: {"elements": 4096}, 32768: {"elements": 8192}}
+    {"elements": 2048, "per_thread": 8, "stages": 3},
+    {8192: {"elements": 4096}, 32768: {"elements": 8192}},
 )
 
 
@@ -203,6 +209,7 @@ def forward(
             positions,
             BLOCK_CHANNELS=tile.block_rows,
             BLOCK_POSITIONS=tile.block_cols,
+            STAGES=stages(tile, 1, x.dtype),
             num_warps=tile.num_warps,
         )
     return y, mean, rstd
@@ -237,6 +244,7 @@ def backward(
             positions,
             BLOCK_CHANNELS=tile.block_rows,
             BLOCK_POSITIONS=tile.block_cols,
+            STAGES=stages(tile, 2, x.dtype),
             num_warps=tile.num_warps,
         )
     given = [part for part in parts if part is not None]

@@ -123,10 +123,11 @@ def _poly_norm_fwd(
         eps,
         n_cols,
     )
-    tl.store(STATS + 4 * rows, scale, mask=row_mask)
-    tl.store(STATS + 4 * rows + 1, r_1, mask=row_mask)
-    tl.store(STATS + 4 * rows + 2, r_2, mask=row_mask)
-    tl.store(STATS + 4 * rows + 3, r_3, mask=row_mask)
+    STATS += 4 * rows.to(tl.int64)
+    tl.store(STATS, scale, mask=row_mask)
+    tl.store(STATS + 1, r_1, mask=row_mask)
+    tl.store(STATS + 2, r_2, mask=row_mask)
+    tl.store(STATS + 3, r_3, mask=row_mask)
     for piece in tl.static_range(PIECES):
         cols = pieces.columns(piece, BLOCK_COLS)
         z = x[piece].to(tl.float32) * scale
@@ -174,6 +175,16 @@ def _poly_norm_fwd_wide(Y, STATS, X, WEIGHT, BIAS, eps, n_cols, BLOCK_COLS: tl.c
         tl.store(Y + cols, y.to(Y.dtype.element_ty), mask=cols < n_cols)
 
 
+@triton.jit
+def _exact(g, X):
+    """g as it is summed up for dbias: in float64 where X is float32. What is summed is exact there,
+    so the sum alone decides how near dbias is, and it may be small beside what it is the sum of.
+    """
+    if X.dtype.element_ty == tl.float32:
+        g = g.to(tl.float64)
+    return g
+
+
 @triton.jit(do_not_specialize=["n_rows"])
 def _poly_norm_bwd(
     DX,
@@ -195,7 +206,7 @@ def _poly_norm_bwd(
     dw_1 = tl.zeros([BLOCK_ROWS, 1], tl.float32)
     dw_2 = tl.zeros([BLOCK_ROWS, 1], tl.float32)
     dw_3 = tl.zeros([BLOCK_ROWS, 1], tl.float32)
-    dbias = tl.zeros([BLOCK_ROWS, 1], tl.float32)
+    dbias = _exact(tl.zeros([BLOCK_ROWS, 1], tl.float32), X)
     begin, step = tl.program_id(0) * BLOCK_ROWS, tl.num_programs(0) * BLOCK_ROWS
     for start in tl.range(begin, n_rows, step, num_stages=STAGES):
         rows = start + tl.arange(0, BLOCK_ROWS)[:, None]
@@ -203,18 +214,19 @@ def _poly_norm_bwd(
         at = rows.to(tl.int64) * n_cols
         dy = pieces.load(DY + at, row_mask, n_cols, PIECES, BLOCK_COLS)
         x = pieces.load(X + at, row_mask, n_cols, PIECES, BLOCK_COLS)
-        scale = tl.load(STATS + 4 * rows, mask=row_mask, other=0.0)
-        r_1 = tl.load(STATS + 4 * rows + 1, mask=row_mask, other=0.0)
-        r_2 = tl.load(STATS + 4 * rows + 2, mask=row_mask, other=0.0)
-        r_3 = tl.load(STATS + 4 * rows + 3, mask=row_mask, other=0.0)
-        total = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
+        stats = STATS + 4 * rows.to(tl.int64)
+        scale = tl.load(stats, mask=row_mask, other=0.0)
+        r_1 = tl.load(stats + 1, mask=row_mask, other=0.0)
+        r_2 = tl.load(stats + 2, mask=row_mask, other=0.0)
+        r_3 = tl.load(stats + 3, mask=row_mask, other=0.0)
+        total = _exact(tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32), X)
         first = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
         second = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
         third = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
         for piece in tl.static_range(PIECES):
             z = x[piece].to(tl.float32) * scale
             g = dy[piece].to(tl.float32)
-            total += g
+            total += _exact(g, X)
             first += g * z
             second += g * (z * z)
             third += g * (z * z * z)
@@ -243,7 +255,8 @@ def _poly_norm_bwd(
         tl.store(WEIGHT_PARTS + 1, tl.sum(tl.sum(dw_2, axis=1), axis=0))
         tl.store(WEIGHT_PARTS + 2, tl.sum(tl.sum(dw_1, axis=1), axis=0))
     if BIAS_PARTS is not None:
-        tl.store(BIAS_PARTS + tl.program_id(0), tl.sum(tl.sum(dbias, axis=1), axis=0))
+        part = tl.sum(tl.sum(dbias, axis=1), axis=0)
+        tl.store(BIAS_PARTS + tl.program_id(0), part.to(tl.float32))
 
 
 @triton.jit(do_not_specialize=["n_rows"])
@@ -261,12 +274,12 @@ def _poly_norm_bwd_wide(
 ):
     """Every so many rows of any width, each in two passes."""
     w_1, w_2, w_3 = _weights(WEIGHT)
-    dw_1, dw_2, dw_3, dbias = 0.0, 0.0, 0.0, 0.0
+    dw_1, dw_2, dw_3 = 0.0, 0.0, 0.0
+    dbias = _exact(tl.zeros([BLOCK_COLS], tl.float32), X)
     for row in range(tl.program_id(0), n_rows, tl.num_programs(0)):
         at = tl.cast(row, tl.int64) * n_cols
         scale, r_1 = tl.load(STATS + 4 * row), tl.load(STATS + 4 * row + 1)
         r_2, r_3 = tl.load(STATS + 4 * row + 2), tl.load(STATS + 4 * row + 3)
-        total = tl.zeros([BLOCK_COLS], tl.float32)
         first = tl.zeros([BLOCK_COLS], tl.float32)
         second = tl.zeros([BLOCK_COLS], tl.float32)
         third = tl.zeros([BLOCK_COLS], tl.float32)
@@ -276,7 +289,7 @@ def _poly_norm_bwd_wide(
             dy = tl.load(DY + at + cols, mask=mask, other=0.0, eviction_policy="evict_last")
             x = tl.load(X + at + cols, mask=mask, other=0.0, eviction_policy="evict_last")
             z, g = x.to(tl.float32) * scale, dy.to(tl.float32)
-            total += g
+            dbias += _exact(g, X)
             first += g * z
             second += g * (z * z)
             third += g * (z * z * z)
@@ -286,7 +299,6 @@ def _poly_norm_bwd_wide(
         dw_1 += t_1
         dw_2 += t_2
         dw_3 += t_3
-        dbias += tl.sum(total, axis=0)
         if DX is not None:
             a_1, a_2, a_3 = w_1 * r_1, w_2 * r_2, w_3 * r_3
             b_1 = a_1 * r_1 * numerics.divide(t_1, n_cols)
@@ -306,7 +318,7 @@ def _poly_norm_bwd_wide(
         tl.store(WEIGHT_PARTS + 1, dw_2)
         tl.store(WEIGHT_PARTS + 2, dw_1)
     if BIAS_PARTS is not None:
-        tl.store(BIAS_PARTS + tl.program_id(0), dbias)
+        tl.store(BIAS_PARTS + tl.program_id(0), tl.sum(dbias, axis=0).to(tl.float32))
 
 
 # With what the kernels are launched; tuning.py says what it means and what may be tried. A row

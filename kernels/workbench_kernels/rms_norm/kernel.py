@@ -25,13 +25,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from workbench_kernels import numerics, op
+from workbench_kernels import numerics, op, pieces
 from workbench_kernels.launch import (
     WIDEST_ROW,
     Tile,
     device_of,
+    piece_tile,
     programs,
-    row_tile,
     stages,
     wide_tile,
 )
@@ -63,21 +63,26 @@ def _rms_norm_fwd(
     n_rows,
     n_cols,
     ROUNDED: tl.constexpr,
+    PIECES: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
     BLOCK_COLS: tl.constexpr,
 ):
-    cols = tl.arange(0, BLOCK_COLS)[None, :]
-    col_mask = cols < n_cols
     rows = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)[:, None]
     row_mask = rows < n_rows
-    mask = row_mask & col_mask
-    offsets = rows.to(tl.int64) * n_cols + cols
-    x = tl.load(X + offsets, mask=mask, other=0.0).to(tl.float32)
-    row_sum = tl.sum(x * x, axis=1, keep_dims=True)
+    at = rows.to(tl.int64) * n_cols
+    x = pieces.load(X + at, row_mask, n_cols, PIECES, BLOCK_COLS)
+    squares = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
+    for piece in tl.static_range(PIECES):
+        wide = x[piece].to(tl.float32)
+        squares += wide * wide
+    row_sum = tl.sum(squares, axis=1, keep_dims=True)
     rstd = tl.rsqrt(numerics.divide(row_sum, n_cols) + eps)
-    y = _weighted(x * rstd, WEIGHT, cols, col_mask, offset, ROUNDED)
-    tl.store(Y + offsets, y.to(Y.dtype.element_ty), mask=mask)
     tl.store(RSTD + rows, rstd, mask=row_mask)
+    for piece in tl.static_range(PIECES):
+        cols = pieces.columns(piece, BLOCK_COLS)
+        col_mask = cols < n_cols
+        y = _weighted(x[piece].to(tl.float32) * rstd, WEIGHT, cols, col_mask, offset, ROUNDED)
+        tl.store(Y + at + cols, y.to(Y.dtype.element_ty), mask=row_mask & col_mask)
 
 
 @triton.jit
@@ -124,38 +129,46 @@ def _rms_norm_bwd(
     offset,
     n_rows,
     n_cols,
+    PIECES: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
     BLOCK_COLS: tl.constexpr,
     STAGES: tl.constexpr,
 ):
     """Every so many rows: whole ones, or without DX a block of their columns."""
-    cols = tl.program_id(1) * BLOCK_COLS + tl.arange(0, BLOCK_COLS)[None, :]
-    col_mask = cols < n_cols
-    if DX is not None and WEIGHT is not None:
-        weight = tl.load(WEIGHT + cols, mask=col_mask, other=0.0).to(tl.float32) + offset
-    dweight = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
+    side = tl.program_id(1) * PIECES * BLOCK_COLS
+    left = n_cols - side
+    dweight = pieces.zeros(PIECES, BLOCK_ROWS, BLOCK_COLS)
     first, step = tl.program_id(0) * BLOCK_ROWS, tl.num_programs(0) * BLOCK_ROWS
     for start in tl.range(first, n_rows, step, num_stages=STAGES):
         rows = start + tl.arange(0, BLOCK_ROWS)[:, None]
         row_mask = rows < n_rows
-        mask = row_mask & col_mask
-        offsets = rows.to(tl.int64) * n_cols + cols
-        dy = tl.load(DY + offsets, mask=mask, other=0.0).to(tl.float32)
-        x = tl.load(X + offsets, mask=mask, other=0.0).to(tl.float32)
+        at = rows.to(tl.int64) * n_cols + side
+        dy = pieces.load(DY + at, row_mask, left, PIECES, BLOCK_COLS)
+        x = pieces.load(X + at, row_mask, left, PIECES, BLOCK_COLS)
         rstd = tl.load(RSTD + rows, mask=row_mask, other=0.0)
-        xhat = x * rstd
         if DWEIGHT_PARTS is not None:
-            dweight += dy * xhat
+            added = ()
+            for piece in tl.static_range(PIECES):
+                xhat = x[piece].to(tl.float32) * rstd
+                added = pieces.append(added, dweight[piece] + dy[piece].to(tl.float32) * xhat)
+            dweight = added
         if DX is not None:
-            g = dy
-            if WEIGHT is not None:
-                g = dy * weight
-            mean = numerics.divide(tl.sum(g * xhat, axis=1, keep_dims=True), n_cols)
-            dx = (g - xhat * mean) * rstd
-            tl.store(DX + offsets, dx.to(DX.dtype.element_ty), mask=mask)
+            products = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
+            gs = ()
+            for piece in tl.static_range(PIECES):
+                cols = pieces.columns(piece, BLOCK_COLS)
+                g = _weighted(dy[piece].to(tl.float32), WEIGHT, cols, cols < n_cols, offset, False)
+                products += g * (x[piece].to(tl.float32) * rstd)
+                gs = pieces.append(gs, g)
+            mean = numerics.divide(tl.sum(products, axis=1, keep_dims=True), n_cols)
+            for piece in tl.static_range(PIECES):
+                cols = pieces.columns(piece, BLOCK_COLS)
+                dx = (gs[piece] - x[piece].to(tl.float32) * rstd * mean) * rstd
+                mask = row_mask & (cols < n_cols)
+                tl.store(DX + at + cols, dx.to(DX.dtype.element_ty), mask=mask)
     if DWEIGHT_PARTS is not None:
-        part = tl.sum(dweight, axis=0, keep_dims=True)
-        tl.store(DWEIGHT_PARTS + tl.program_id(0) * n_cols + cols, part, mask=col_mask)
+        PARTS = DWEIGHT_PARTS + tl.program_id(0) * n_cols + side
+        pieces.store_sums(PARTS, dweight, left, PIECES, BLOCK_COLS)
 
 
 @triton.jit
@@ -202,6 +215,7 @@ BACKWARD = ByWidth(
     {
         4096: {"elements": 8192},
         8192: {"elements": 1024, "per_thread": 32, "stages": 4},
+        16384: {"stages": 2},
         32768: {"elements": 8192, "stages": 3},
     },
 )
@@ -233,7 +247,7 @@ def forward(
                 num_warps=tile.num_warps,
             )
         return y, rstd
-    tile = row_tile(n_cols, FORWARD)
+    tile = piece_tile(n_cols, FORWARD)
     with device_of(x):
         _rms_norm_fwd[(triton.cdiv(n_rows, tile.block_rows),)](
             y,
@@ -245,6 +259,7 @@ def forward(
             n_rows,
             n_cols,
             ROUNDED=rounded,
+            PIECES=tile.pieces,
             BLOCK_ROWS=tile.block_rows,
             BLOCK_COLS=tile.block_cols,
             num_warps=tile.num_warps,
@@ -260,7 +275,7 @@ def backward(
     n_cols = x.shape[-1]
     dx = torch.empty_like(x, memory_format=torch.contiguous_format) if needs[0] else None
     if n_cols <= WIDEST_ROW:
-        tile = row_tile(n_cols, BACKWARD)
+        tile = piece_tile(n_cols, BACKWARD)
         dweight = _launch_bwd(dx, dy, x, weight, rstd, offset, tile, needs[1])
     else:
         tile = wide_tile(n_cols, BACKWARD)
@@ -283,7 +298,7 @@ def _launch_bwd(
     """Fill dx, and make dweight."""
     n_cols = x.shape[-1]
     n_rows = x.numel() // n_cols
-    blocks = triton.cdiv(n_cols, tile.block_cols)
+    blocks = triton.cdiv(n_cols, tile.pieces * tile.block_cols)
     grid = (programs(x, n_rows, tile, blocks), blocks)
     parts = x.new_empty((grid[0], n_cols), dtype=torch.float32) if with_dweight else None
     with device_of(x):
@@ -297,6 +312,7 @@ def _launch_bwd(
             offset,
             n_rows,
             n_cols,
+            PIECES=tile.pieces,
             BLOCK_ROWS=tile.block_rows,
             BLOCK_COLS=tile.block_cols,
             STAGES=stages(tile, 2, x.dtype),

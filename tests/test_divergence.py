@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench_kernels.divergence import as_rows
+from workbench_kernels.divergence import as_rows, lanes
+from workbench_kernels.launch import Tile
 
 LOGITS = torch.arange(2 * 3 * 5 * 7.0).view(2, 3, 5, 7)
 VIEWS: dict[str, Tensor] = {
@@ -33,3 +34,28 @@ def test_rows_are_read_where_they_lie(name: str) -> None:
 def test_what_is_not_dense_is_copied() -> None:
     x = LOGITS[0, 0].mT
     assert as_rows(x).is_contiguous() and torch.equal(as_rows(x)[0], x)
+
+
+@pytest.mark.parametrize("warps", [1, 4, 32])
+@pytest.mark.parametrize("shape", [(1, 8192), (1, 1024), (4, 256), (64, 8)])
+def test_each_column_of_a_step_is_a_threads(shape: tuple[int, int], warps: int) -> None:
+    tile = Tile(*shape, warps)
+    aligned, odd = torch.empty(4, 32), torch.empty(4, 33)
+    for rows in ((aligned, aligned), (aligned, odd), (odd, aligned)):
+        depth, across, wide = lanes(tile, *rows)
+        assert depth * across * wide == tile.block_cols
+        assert across * tile.block_rows <= 32 * warps or across == 1
+        assert wide == (min(8, tile.block_cols) if rows == (aligned, aligned) else 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "wide"),
+    [
+        (torch.empty(3, 5, 64)[:, 1:-1], 8),
+        (torch.empty(3, 5, 64)[..., 1:], 1),  # they begin two bytes late
+        (torch.empty(3, 5, 72), 1),  # of 8, which Triton does not look for
+    ],
+)
+def test_rows_are_read_16_bytes_at_once_where_they_can_be(rows: Tensor, wide: int) -> None:
+    rows = rows.to(torch.bfloat16) if rows.is_contiguous() else rows
+    assert lanes(Tile(1, 1024, 4), rows, rows)[2] == wide

@@ -243,12 +243,21 @@ def part_tile(n_cols: int, table: Table) -> Tile:
     return narrow if narrow.block_cols <= wide.block_cols else wide
 
 
-def lanes(tile: Tile) -> tuple[int, int, int]:
-    """What `columns` takes: the threads that share a row and its columns in a step."""
-    wide = min(_WIDE_LOAD, tile.block_cols)
+def lanes(tile: Tile, *rows: Tensor) -> tuple[int, int, int]:
+    """What `columns` takes: the threads that share a row and its columns in a step.
+
+    Where rows don't all begin at a multiple of 16 bytes, none can be loaded 16 bytes at once: then
+    neighbours in a warp load neighbours, instead of one of every eight.
+    """
+    wide = min(_WIDE_LOAD, tile.block_cols) if all(map(_is_aligned, rows)) else 1
     threads = max(1, 32 * tile.num_warps // tile.block_rows)
     across = min(threads, tile.block_cols // wide)
     return tile.block_cols // (wide * across), across, wide
+
+
+def _is_aligned(x: Tensor) -> bool:
+    """Whether Triton sees that all rows begin at a multiple of 16 bytes, by what it is passed."""
+    return x.data_ptr() % 16 == 0 and all(stride % 16 == 0 for stride in x.stride()[:-1])
 
 
 def check_loss(

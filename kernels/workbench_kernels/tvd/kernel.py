@@ -221,7 +221,7 @@ def forward(
     y, stats, scale = outputs(input, reduction, _KEPT if from_logits else 0)
     row_loss = y if reduction == "none" else y.new_empty(n_rows)
     tile = part_tile(n_cols, FORWARD)
-    depth, across, wide = lanes(tile)
+    depth, across, wide = lanes(tile, p, q)
     with device_of(input):
         _tvd_fwd[(triton.cdiv(n_rows, tile.block_rows),)](
             row_loss,

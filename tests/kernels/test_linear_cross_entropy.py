@@ -96,7 +96,7 @@ def test_every_option_with_bias_and_class_weights(name: str) -> None:
 def test_chunks_and_ignored_rows(reduction: str, compact: bool) -> None:
     inputs = draw(of=WHOLE)
     rows = torch.arange(ROWS, device=inputs[2].device)
-    for count in (1, 3, ROWS):
+    for count in (1, 3):
         for ignored in (rows < 0, rows % 2 == 0, rows >= 0):
             function = partial(
                 linear_cross_entropy, chunk_bytes=in_chunks(count, torch.float32), compact=compact

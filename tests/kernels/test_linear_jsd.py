@@ -67,7 +67,7 @@ def test_biases_chunks_and_temperature(reduction: str, beta: float) -> None:
 
 
 @pytest.mark.parametrize("compact", [True, False])
-@pytest.mark.parametrize("count", [1, 3, ROWS])
+@pytest.mark.parametrize("count", [3, ROWS])
 def test_chunks_and_ignored_rows(count: int, compact: bool) -> None:
     inputs = draw(of=WHOLE)
     rows = torch.arange(ROWS, device=inputs[4].device)

@@ -234,11 +234,15 @@ class _Pass:
 
     def run(self) -> list[Tensor | None]:
         """Fill in the losses; the gradients of x, weight and bias, None for what isn't needed."""
+        self._through()
+        return self.student.gradients()
+
+    def _through(self) -> None:
+        """Go through all chunks. Their memory is free before float32 sums are rounded."""
         for chunk, of_teacher in zip(self.student.chunks(), self.teacher.chunks(), strict=True):
             self._rows(chunk, of_teacher)
             if self.differentiates:
                 self.student.differentiate(chunk)
-        return self.student.gradients()
 
     def _rows(self, chunk: Chunk, of_teacher: Chunk) -> None:
         """Losses of a chunk; the student's logits become their gradient."""

@@ -130,7 +130,7 @@ def _rows_of_logits(
         kept = row >= 0
         s_max, s_sum = _softmax(S, kept, slope, n_cols, DEPTH, LANES, STAGES)
         t_max, t_sum = _softmax(T, kept, slope, n_cols, DEPTH, LANES, STAGES)
-        apart = (t_max - s_max) + (tl.log(t_sum) - tl.log(s_sum))
+        apart = (t_max - s_max) + tl.log(numerics.divide(t_sum, s_sum))
         s_part, t_part = numerics.divide(1.0, s_sum), numerics.divide(1.0, t_sum)
         of_s = tl.zeros([LANES], tl.float32)
         of_t = tl.zeros([LANES], tl.float32)

@@ -67,7 +67,7 @@ def test_biases_chunks_and_temperature(reduction: str, beta: float) -> None:
 
 
 @pytest.mark.parametrize("compact", [True, False])
-@pytest.mark.parametrize("count", [1, 3, ROWS])
+@pytest.mark.parametrize("count", [3, ROWS])
 def test_chunks_and_ignored_rows(count: int, compact: bool) -> None:
     inputs = draw(of=WHOLE)
     rows = torch.arange(ROWS, device=inputs[4].device)
@@ -139,7 +139,7 @@ def _in_float64(
     return (beta * of_t + (1.0 - beta) * of_s).mean()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_a_retained_graph_gives_gradients_again(dtype: torch.dtype) -> None:
     inputs = leaves(dtype)
     expected = expect(SPEC, [t.detach() for t in inputs])
@@ -149,7 +149,7 @@ def test_a_retained_graph_gives_gradients_again(dtype: torch.dtype) -> None:
     kept = [grad.clone() for grad in first]
     for name, *grads in zip(("dx", "dweight"), kept, ask(), strict=True):
         for got in grads:
-            given = (expected.eager[name], expected.truth[name], expected.worst_error[name])
+            given = (expected.eager[name], expected.truth[name], expected.error[name])
             assert not compare_one(name, got, *given).message
     assert all(map(torch.equal, first, kept))
 

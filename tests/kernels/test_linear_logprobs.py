@@ -60,10 +60,9 @@ def test_matches_the_reference(case: testing.Case) -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_option_where_logits_are_kept(name: str) -> None:
-    for dtype in (torch.float32, torch.bfloat16):
-        for keep in (several(7, dtype), ALL):
-            function = partial(linear_logprobs, keep_bytes=keep, chunk_bytes=several(5, dtype))
-            testing.check(WHOLE, function, draw(dtype, of=WHOLE), parameters=VARIANTS[name])
+    for dtype, keep in ((torch.float32, several(7)), (torch.bfloat16, ALL)):
+        function = partial(linear_logprobs, keep_bytes=keep, chunk_bytes=several(5, dtype))
+        testing.check(WHOLE, function, draw(dtype, of=WHOLE), parameters=VARIANTS[name])
 
 
 @pytest.mark.parametrize("compact", [True, False])
@@ -71,12 +70,11 @@ def test_every_option_where_logits_are_kept(name: str) -> None:
 def test_chunks_and_ignored_rows(keep: int, compact: bool) -> None:
     inputs = draw(of=WHOLE)
     rows = torch.arange(ROWS, device=inputs[2].device)
-    for count in (1, 3, ROWS):
-        for ignored in (rows < 0, rows % 2 == 0, rows >= 0):
-            options = {"keep_bytes": keep, "chunk_bytes": several(count), "compact": compact}
-            inputs[2] = torch.where(ignored, -100, rows * 7 % COLS)
-            function = partial(linear_logprobs, **options)
-            testing.check(WHOLE, function, inputs, parameters=ENTROPY)
+    for ignored in (rows < 0, rows % 2 == 0, rows >= 0):
+        options = {"keep_bytes": keep, "chunk_bytes": several(3), "compact": compact}
+        inputs[2] = torch.where(ignored, -100, rows * 7 % COLS)
+        function = partial(linear_logprobs, **options)
+        testing.check(WHOLE, function, inputs, parameters=ENTROPY)
 
 
 @pytest.mark.parametrize("keep", [0, ALL])

@@ -279,11 +279,15 @@ class _Pass:
 
     def run(self) -> list[Tensor | None]:
         """Fill in the losses; the gradients of x, weight and bias, None for what isn't needed."""
+        self._through()
+        return self.head.gradients()
+
+    def _through(self) -> None:
+        """Go through all chunks. Their memory is free before float32 sums are rounded."""
         for chunk in self.head.chunks():
             self._rows(chunk)
             if self.differentiates:
                 self.head.differentiate(chunk)
-        return self.head.gradients()
 
     def _sum_of_weights(self, n_cols: int) -> Tensor:
         if self.class_weight is None:

@@ -130,7 +130,7 @@ def _rows_of_logits(
         kept = row >= 0
         s_max, s_sum = _softmax(S, kept, slope, n_cols, DEPTH, LANES, STAGES)
         t_max, t_sum = _softmax(T, kept, slope, n_cols, DEPTH, LANES, STAGES)
-        apart = (t_max - s_max) + (tl.log(t_sum) - tl.log(s_sum))
+        apart = (t_max - s_max) + tl.log(numerics.divide(t_sum, s_sum))
         s_part, t_part = numerics.divide(1.0, s_sum), numerics.divide(1.0, t_sum)
         of_s = tl.zeros([LANES], tl.float32)
         of_t = tl.zeros([LANES], tl.float32)
@@ -234,11 +234,15 @@ class _Pass:
 
     def run(self) -> list[Tensor | None]:
         """Fill in the losses; the gradients of x, weight and bias, None for what isn't needed."""
+        self._through()
+        return self.student.gradients()
+
+    def _through(self) -> None:
+        """Go through all chunks. Their memory is free before float32 sums are rounded."""
         for chunk, of_teacher in zip(self.student.chunks(), self.teacher.chunks(), strict=True):
             self._rows(chunk, of_teacher)
             if self.differentiates:
                 self.student.differentiate(chunk)
-        return self.student.gradients()
 
     def _rows(self, chunk: Chunk, of_teacher: Chunk) -> None:
         """Losses of a chunk; the student's logits become their gradient."""

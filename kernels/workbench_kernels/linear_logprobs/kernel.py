@@ -263,17 +263,29 @@ def _backward(
         first = [(0, stored)] if in_place and stored else bounds(0, stored, row_bytes, chunk_bytes)
         others = bounds(stored, rows.number, row_bytes, chunk_bytes)
         head = Head(x, weight, bias, rows, [*first, *others], needs, wide_sums=float32_sums)
-        buffer = head.buffer(others if in_place else head.bounds)
-        for start, stop in head.bounds:
-            there = kept[start:] if stop <= stored else buffer
-            chunk = head.chunk(start, stop, there)
-            if stop > stored:
-                head.project(chunk)
-            draw = chunk if in_place else chunk._replace(logits=buffer[: stop - start])
-            per_row = (*sent, entropy, row_max, row_sum)
-            _launch_bwd(draw.logits, chunk, per_row, target, softmax)
-            head.differentiate(draw)
+        per_row = (*sent, entropy, row_max, row_sum)
+        _through(head, kept[:stored], per_row, target, softmax, in_place=in_place)
         return [grad for grad in head.gradients() if grad is not None]
+
+
+def _through(
+    head: Head,
+    kept: Tensor,
+    per_row: Sequence[Tensor | None],
+    target: Tensor,
+    softmax: Softmax,
+    *,
+    in_place: bool,
+) -> None:
+    """Go through all chunks. Their memory is free before float32 sums are rounded."""
+    buffer = head.buffer([b for b in head.bounds if not in_place or b[1] > len(kept)])
+    for start, stop in head.bounds:
+        chunk = head.chunk(start, stop, kept[start:] if stop <= len(kept) else buffer)
+        if stop > len(kept):
+            head.project(chunk)
+        draw = chunk if in_place else chunk._replace(logits=buffer[: stop - start])
+        _launch_bwd(draw.logits, chunk, per_row, target, softmax)
+        head.differentiate(draw)
 
 
 def _launch_fwd(

@@ -41,11 +41,11 @@ def test_what_is_not_dense_is_copied() -> None:
 def test_each_column_of_a_step_is_a_threads(shape: tuple[int, int], warps: int) -> None:
     tile = Tile(*shape, warps)
     aligned, odd = torch.empty(4, 32), torch.empty(4, 33)
-    for rows in ((aligned, aligned), (aligned, odd), (odd, aligned)):
+    for rows, widest in (((aligned, aligned), 8), ((aligned, odd), 1), ((odd, aligned), 1)):
         depth, across, wide = lanes(tile, *rows)
         assert depth * across * wide == tile.block_cols
         assert across * tile.block_rows <= 32 * warps or across == 1
-        assert wide == (min(8, tile.block_cols) if rows == (aligned, aligned) else 1)
+        assert wide == min(widest, tile.block_cols)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ demo: setup  ## the main job: from an op's name to the review gate
 	$(BIN)/workbench new relu2 --tier 1
 
 test: setup  ## the tests that run anywhere, kernels in the CPU interpreter
+	@echo "the engine's tests and the ops' run side by side; each lane is shown when it is done"
 	$(MAKE) --no-print-directory --jobs=2 --output-sync test-engine test-kernels
 
 test-engine: setup  # half of this is waiting for other processes, so the ops' tests run beside it

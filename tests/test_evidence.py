@@ -350,7 +350,7 @@ def written(library: Path) -> tuple[Path, Archive]:
 
 def again(report: Path, archive: Archive) -> Checked:
     """The report checked by a process that has seen nothing yet."""
-    return check_file(report, Archive(archive._repository, archive._store))
+    return check_file(report, Archive(archive.repository, archive._store))
 
 
 def test_a_report_is_what_was_recorded(written: tuple[Path, Archive]) -> None:

@@ -33,7 +33,7 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import op
-from workbench_kernels.launch import device_of, programs, stages
+from workbench_kernels.launch import Tile, device_of, programs, stages
 from workbench_kernels.partials import add_all_parts
 from workbench_kernels.rotary import (
     bounds,
@@ -357,6 +357,9 @@ BACKWARD = ByWidth(
     choices={"heads": (2, 4, 1, 8), "resident": (12, 16, 8, 24, 32)},
 )
 
+# Of a multiprocessor, what programs share out; older GPUs have less, and start a few too many.
+_SHARED_BYTES = 224 * 1024
+
 
 def forward(
     q: Tensor,
@@ -444,6 +447,10 @@ def backward(
         0 if dy is None else triton.cdiv(n_tokens, tile.block_rows) * n
         for dy, n in zip(sent, groups, strict=True)
     ]
+    ahead = stages(tile, 2 * block_heads, q.dtype)
+    held = 2 * block_heads * q.dtype.itemsize + 2 * cos.dtype.itemsize  # of each element of a tile
+    buffers = (ahead - 1) * held * tile.block_rows * tile.block_cols
+    tile = tile._replace(resident=_resident(tile, buffers))
     sharing = _share(blocks, programs(q, sum(blocks) * tile.block_rows, tile))
     q_parts, k_parts = (
         q.new_empty((n, width), dtype=torch.float32) if need else None
@@ -477,13 +484,22 @@ def backward(
                 HEADS=block_heads,
                 FROM=ways[0],
                 TO=ways[1],
-                STAGES=stages(tile, 2 * block_heads, q.dtype),
+                STAGES=ahead,
                 num_warps=tile.num_warps,
                 **constants(width, cos, per_pair, sections, given),
             )
     parts = [t for t in (q_parts, k_parts) if t is not None]
     dweights = add_all_parts(parts, [(width,)] * len(parts), q.dtype)
     return [*(dx for dx in (dq, dk) if dx is not None), *dweights]
+
+
+def _resident(tile: Tile, buffers: int) -> int:
+    """The warps that are started for, or as many as have room for their programs' buffers: a
+    program more than there is room for begins when others have ended, and has the GPU for itself.
+    """
+    if buffers:
+        return min(tile.resident, tile.num_warps * max(1, _SHARED_BYTES // buffers))
+    return tile.resident
 
 
 def _share(blocks: list[int], n_programs: int) -> tuple[int, int]:

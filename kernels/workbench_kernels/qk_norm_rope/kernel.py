@@ -91,7 +91,9 @@ def _forward_heads(
     Y += tl.multiple_of(y_at, (1, 1, ALIGNED))
     x_1, x_2 = load_pairs(X, some, 1, HALF, BLOCK_HALF, FROM)
     every = tl.full([1, 1, 1], True, tl.int1)
-    w_1, w_2 = load_pairs(WEIGHT, every, 1, HALF, BLOCK_HALF, FROM)
+    # Read for each token, so as x and tables are: else threads would exchange what they have read.
+    weight = WEIGHT + tl.zeros_like(place)
+    w_1, w_2 = load_pairs(weight, every, 1, HALF, BLOCK_HALF, FROM)
     table_at = batch * table_strides[1] + place * table_strides[2]
     table_at = tl.multiple_of(table_at, (1, 1, ALIGNED))
     cos_1, cos_2 = load_table(

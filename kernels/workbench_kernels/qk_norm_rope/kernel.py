@@ -283,7 +283,7 @@ def _backward_heads(
             tl.store(PARTS + cols, dweight_rest, mask=has_rest)
 
 
-@triton.jit(do_not_specialize=["n_tokens", "length", "sharing"])
+@triton.jit(do_not_specialize=["n_tokens", "length", "q_programs", "k_programs"])
 def _qk_norm_rope_bwd(
     DQ,
     DK,
@@ -303,7 +303,8 @@ def _qk_norm_rope_bwd(
     length,
     heads,
     groups,
-    sharing,
+    q_programs,
+    k_programs,
     dq_strides,
     dk_strides,
     dyq_strides,
@@ -327,11 +328,11 @@ def _qk_norm_rope_bwd(
 ):
     # Each program has heads of q or of k, so that none waits for its first heads twice.
     program = tl.program_id(0)
-    if program < sharing[0]:
+    if program < q_programs:
         if DYQ is not None:
             _backward_heads(
                 DQ, Q_WEIGHT_PARTS, DYQ, Q, Q_WEIGHT, COS, SIN, eps, offset, n_tokens, length,
-                program, sharing[0], heads[0], groups[0],
+                program, q_programs, heads[0], groups[0],
                 dq_strides, dyq_strides, q_strides, table_strides, bounds,
                 HALF, BLOCK_HALF, REST, BLOCK_REST, BLOCK_TOKENS, HEADS, ALIGNED, FROM, TO,
                 PER_PAIR, SECTIONS, STAGES,
@@ -339,7 +340,7 @@ def _qk_norm_rope_bwd(
     elif DYK is not None:
         _backward_heads(
             DK, K_WEIGHT_PARTS, DYK, K, K_WEIGHT, COS, SIN, eps, offset, n_tokens, length,
-            program - sharing[0], sharing[1], heads[1], groups[1],
+            program - q_programs, k_programs, heads[1], groups[1],
             dk_strides, dyk_strides, k_strides, table_strides, bounds,
             HALF, BLOCK_HALF, REST, BLOCK_REST, BLOCK_TOKENS, HEADS, ALIGNED, FROM, TO,
             PER_PAIR, SECTIONS, STAGES,
@@ -478,7 +479,7 @@ def backward(
                 rows[0].shape[1],
                 (rows[0].shape[2], rows[1].shape[2]),
                 groups,
-                sharing,
+                *sharing,
                 *(nowhere if t is None else t.stride()[:3] for t in (*grads, *sent, *rows)),
                 cos.stride(),
                 bounds(sections),

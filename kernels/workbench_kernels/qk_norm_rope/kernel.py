@@ -212,7 +212,9 @@ def _backward_heads(
 ):
     """Every `n_programs`th group of heads of one tensor, from the group `program` on."""
     every = tl.full([1, 1, 1], True, tl.int1)
-    w_1, w_2 = load_pairs(WEIGHT, every, 1, HALF, BLOCK_HALF, FROM)
+    # Read for each token, so as x is: as one row each thread would hold other columns than of x.
+    weight = WEIGHT + tl.zeros([1, BLOCK_TOKENS, 1], tl.int32)
+    w_1, w_2 = load_pairs(weight, every, 1, HALF, BLOCK_HALF, FROM)
     w_1, w_2 = w_1 + offset, w_2 + offset
     dweight_1 = tl.zeros([1, BLOCK_TOKENS, BLOCK_HALF], tl.float32)
     dweight_2 = tl.zeros([1, BLOCK_TOKENS, BLOCK_HALF], tl.float32)

@@ -62,7 +62,7 @@ def test_takes_any_layout(layout: str) -> None:
     testing.check_layout(SPEC, qk_norm_rope, layout)
 
 
-@pytest.mark.parametrize("eps", [1e-6, 0.5])
+@pytest.mark.parametrize("eps", [0.0, 1e-6, 0.5])
 @pytest.mark.parametrize("offset", [0.0, 1.0])
 def test_takes_weights_less_an_offset(offset: float, eps: float) -> None:
     _check(_as_in_models(), heads_dim=1, offset=offset, eps=eps)

@@ -16,7 +16,9 @@ Backward:
 
 Features beyond those that are rotated are normalised and scaled only; `rope` says what a pair is.
 
-q, k, weights, y: float32, bfloat16 or float16; arithmetic in float32. Every head's rstd is kept.
+q, k, weights, y: float32, bfloat16 or float16; arithmetic in float32. The backward has every head x
+at hand, so it takes rstd of it anew: to keep it would make the threads of a program wait for each
+other before they store y.
 Transfers: forward reads every head once and writes it once, backward reads two and writes one; the
 tables are read once for all heads.
 """
@@ -30,9 +32,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from workbench_kernels import numerics, op
-from workbench_kernels.launch import device_of, programs, stages
-from workbench_kernels.partials import add_parts
+from workbench_kernels import op
+from workbench_kernels.launch import Tile, device_of, programs, stages
+from workbench_kernels.partials import add_all_parts
 from workbench_kernels.rotary import (
     bounds,
     constants,
@@ -52,14 +54,12 @@ from workbench_kernels.tuning import ByWidth
 @triton.jit
 def _forward_heads(
     Y,
-    RSTD,
     X,
     WEIGHT,
     COS,
     SIN,
     eps,
     offset,
-    tokens,
     batch,
     place,
     group,
@@ -91,7 +91,9 @@ def _forward_heads(
     Y += tl.multiple_of(y_at, (1, 1, ALIGNED))
     x_1, x_2 = load_pairs(X, some, 1, HALF, BLOCK_HALF, FROM)
     every = tl.full([1, 1, 1], True, tl.int1)
-    w_1, w_2 = load_pairs(WEIGHT, every, 1, HALF, BLOCK_HALF, FROM)
+    # Read for each token, so as x and tables are: else threads would exchange what they have read.
+    weight = WEIGHT + tl.zeros_like(place)
+    w_1, w_2 = load_pairs(weight, every, 1, HALF, BLOCK_HALF, FROM)
     table_at = batch * table_strides[1] + place * table_strides[2]
     table_at = tl.multiple_of(table_at, (1, 1, ALIGNED))
     cos_1, cos_2 = load_table(
@@ -107,15 +109,15 @@ def _forward_heads(
         x_rest = tl.load(X + cols, mask=some & has_rest, other=0.0).to(tl.float32)
         w_rest = tl.load(WEIGHT + cols, mask=has_rest, other=0.0).to(tl.float32)
         row_sum += tl.sum(x_rest * x_rest, axis=2, keep_dims=True)
-    rstd = tl.rsqrt(numerics.divide(row_sum, 2 * HALF + REST) + eps)
-    tl.store(RSTD + tokens.to(tl.int64) * n_heads + heads, rstd, mask=some)
+    rstd = tl.rsqrt(row_sum * (1.0 / (2 * HALF + REST)) + eps)
     if REST > 0:
         y_rest = x_rest * rstd * (w_rest + offset)
         tl.store(Y + cols, y_rest.to(Y.dtype.element_ty), mask=some & has_rest)
-    n_1 = x_1 * rstd * (w_1 + offset)
-    n_2 = x_2 * rstd * (w_2 + offset)
-    y_1 = n_1 * cos_1 - n_2 * sin_1
-    y_2 = n_2 * cos_2 + n_1 * sin_2
+    w_1, w_2 = w_1 + offset, w_2 + offset
+    n_1, n_2 = x_1 * rstd, x_2 * rstd
+    # All heads of a token share the products of weights and tables.
+    y_1 = n_1 * (w_1 * cos_1) - n_2 * (w_2 * sin_1)
+    y_2 = n_2 * (w_2 * cos_2) + n_1 * (w_1 * sin_2)
     store_pairs(Y, y_1, y_2, some, HALF, BLOCK_HALF, TO)
 
 
@@ -123,8 +125,6 @@ def _forward_heads(
 def _qk_norm_rope_fwd(
     YQ,
     YK,
-    Q_RSTD,
-    K_RSTD,
     Q,
     K,
     Q_WEIGHT,
@@ -163,14 +163,14 @@ def _qk_norm_rope_fwd(
     batch, place = (tokens // length).to(tl.int64), (tokens % length).to(tl.int64)
     if group < q_groups:
         _forward_heads(
-            YQ, Q_RSTD, Q, Q_WEIGHT, COS, SIN, eps, offset, tokens, batch, place, group, heads[0],
-            mask, yq_strides, q_strides, table_strides, bounds,
+            YQ, Q, Q_WEIGHT, COS, SIN, eps, offset, batch, place, group, heads[0], mask,
+            yq_strides, q_strides, table_strides, bounds,
             HALF, BLOCK_HALF, REST, BLOCK_REST, HEADS, ALIGNED, FROM, TO, PER_PAIR, SECTIONS,
         )  # fmt: skip
     else:
         _forward_heads(
-            YK, K_RSTD, K, K_WEIGHT, COS, SIN, eps, offset, tokens, batch, place, group - q_groups,
-            heads[1], mask, yk_strides, k_strides, table_strides, bounds,
+            YK, K, K_WEIGHT, COS, SIN, eps, offset, batch, place, group - q_groups, heads[1], mask,
+            yk_strides, k_strides, table_strides, bounds,
             HALF, BLOCK_HALF, REST, BLOCK_REST, HEADS, ALIGNED, FROM, TO, PER_PAIR, SECTIONS,
         )  # fmt: skip
 
@@ -182,13 +182,14 @@ def _backward_heads(
     DY,
     X,
     WEIGHT,
-    RSTD,
     COS,
     SIN,
+    eps,
     offset,
     n_tokens,
     length,
-    first,
+    program,
+    n_programs,
     n_heads,
     n_groups,
     dx_strides,
@@ -209,9 +210,11 @@ def _backward_heads(
     SECTIONS: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """Every so many groups of heads of one tensor, from the group `first` on."""
+    """Every `n_programs`th group of heads of one tensor, from the group `program` on."""
     every = tl.full([1, 1, 1], True, tl.int1)
-    w_1, w_2 = load_pairs(WEIGHT, every, 1, HALF, BLOCK_HALF, FROM)
+    # Read for each token, so as x is: as one row each thread would hold other columns than of x.
+    weight = WEIGHT + tl.zeros([1, BLOCK_TOKENS, 1], tl.int32)
+    w_1, w_2 = load_pairs(weight, every, 1, HALF, BLOCK_HALF, FROM)
     w_1, w_2 = w_1 + offset, w_2 + offset
     dweight_1 = tl.zeros([1, BLOCK_TOKENS, BLOCK_HALF], tl.float32)
     dweight_2 = tl.zeros([1, BLOCK_TOKENS, BLOCK_HALF], tl.float32)
@@ -221,7 +224,7 @@ def _backward_heads(
         w_rest = tl.load(WEIGHT + cols, mask=has_rest, other=0.0).to(tl.float32) + offset
         dweight_rest = tl.zeros([1, BLOCK_TOKENS, BLOCK_REST], tl.float32)
     n_blocks = tl.cdiv(n_tokens, BLOCK_TOKENS) * n_groups
-    for block in tl.range(first, n_blocks, tl.num_programs(0), num_stages=STAGES):
+    for block in tl.range(program, n_blocks, n_programs, num_stages=STAGES):
         tokens = block // n_groups * BLOCK_TOKENS + tl.arange(0, BLOCK_TOKENS)[None, :, None]
         mask = tokens < n_tokens
         heads = block % n_groups * HEADS + tl.arange(0, HEADS)[:, None, None]
@@ -236,21 +239,24 @@ def _backward_heads(
         table_at = tl.multiple_of(table_at, (1, 1, ALIGNED))
         dy_1, dy_2 = load_pairs(DY + dy_at, some, 1, HALF, BLOCK_HALF, TO)
         x_1, x_2 = load_pairs(X + x_at, some, 1, HALF, BLOCK_HALF, FROM)
-        rstd_at = tokens.to(tl.int64) * n_heads + heads
-        rstd = tl.load(RSTD + rstd_at, mask=some, other=0.0).to(tl.float32)
         cos_1, cos_2 = load_table(
             COS + table_at, mask, table_strides, bounds, HALF, BLOCK_HALF, TO, PER_PAIR, SECTIONS
         )
         sin_1, sin_2 = load_table(
             SIN + table_at, mask, table_strides, bounds, HALF, BLOCK_HALF, TO, PER_PAIR, SECTIONS
         )
+        squares = tl.sum(x_1 * x_1 + x_2 * x_2, axis=2, keep_dims=True)
+        if REST > 0:
+            dy_rest = tl.load(DY + dy_at + cols, mask=some & has_rest, other=0.0).to(tl.float32)
+            x_rest = tl.load(X + x_at + cols, mask=some & has_rest, other=0.0).to(tl.float32)
+            squares += tl.sum(x_rest * x_rest, axis=2, keep_dims=True)
+        rstd = tl.rsqrt(squares * (1.0 / (2 * HALF + REST)) + eps)
+        rstd = tl.where(some, rstd, 0.0)  # ∞ where there is no head and no eps
         dn_1 = dy_1 * cos_1 + dy_2 * sin_2
         dn_2 = dy_2 * cos_2 - dy_1 * sin_1
         xhat_1, xhat_2 = x_1 * rstd, x_2 * rstd
         row_sum = tl.sum(dn_1 * w_1 * xhat_1 + dn_2 * w_2 * xhat_2, axis=2, keep_dims=True)
         if REST > 0:
-            dy_rest = tl.load(DY + dy_at + cols, mask=some & has_rest, other=0.0).to(tl.float32)
-            x_rest = tl.load(X + x_at + cols, mask=some & has_rest, other=0.0).to(tl.float32)
             xhat_rest = x_rest * rstd
             row_sum += tl.sum(dy_rest * w_rest * xhat_rest, axis=2, keep_dims=True)
         mean = row_sum * (1.0 / (2 * HALF + REST))
@@ -270,7 +276,7 @@ def _backward_heads(
             if REST > 0:
                 dweight_rest += tl.sum(dy_rest * xhat_rest, axis=0, keep_dims=True)
     if DWEIGHT_PARTS is not None:
-        PARTS = DWEIGHT_PARTS + tl.program_id(0) * (2 * HALF + REST)
+        PARTS = DWEIGHT_PARTS + program * (2 * HALF + REST)
         dweight_1 = tl.sum(dweight_1, axis=1, keep_dims=True)
         dweight_2 = tl.sum(dweight_2, axis=1, keep_dims=True)
         store_pairs(PARTS, dweight_1, dweight_2, every, HALF, BLOCK_HALF, FROM)
@@ -279,7 +285,7 @@ def _backward_heads(
             tl.store(PARTS + cols, dweight_rest, mask=has_rest)
 
 
-@triton.jit(do_not_specialize=["n_tokens", "length"])
+@triton.jit(do_not_specialize=["n_tokens", "length", "q_programs", "k_programs"])
 def _qk_norm_rope_bwd(
     DQ,
     DK,
@@ -291,15 +297,16 @@ def _qk_norm_rope_bwd(
     K,
     Q_WEIGHT,
     K_WEIGHT,
-    Q_RSTD,
-    K_RSTD,
     COS,
     SIN,
+    eps,
     offset,
     n_tokens,
     length,
     heads,
     groups,
+    q_programs,
+    k_programs,
     dq_strides,
     dk_strides,
     dyq_strides,
@@ -321,22 +328,24 @@ def _qk_norm_rope_bwd(
     SECTIONS: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    if DYQ is not None:
+    # Each program has heads of q or of k, so that none waits for its first heads twice.
+    program = tl.program_id(0)
+    if program < q_programs:
+        if DYQ is not None:
+            _backward_heads(
+                DQ, Q_WEIGHT_PARTS, DYQ, Q, Q_WEIGHT, COS, SIN, eps, offset, n_tokens, length,
+                program, q_programs, heads[0], groups[0],
+                dq_strides, dyq_strides, q_strides, table_strides, bounds,
+                HALF, BLOCK_HALF, REST, BLOCK_REST, BLOCK_TOKENS, HEADS, ALIGNED, FROM, TO,
+                PER_PAIR, SECTIONS, STAGES,
+            )  # fmt: skip
+    elif DYK is not None:
         _backward_heads(
-            DQ, Q_WEIGHT_PARTS, DYQ, Q, Q_WEIGHT, Q_RSTD, COS, SIN, offset, n_tokens, length,
-            tl.program_id(0), heads[0], groups[0],
-            dq_strides, dyq_strides, q_strides, table_strides, bounds,
-            HALF, BLOCK_HALF, REST, BLOCK_REST, BLOCK_TOKENS, HEADS, ALIGNED, FROM, TO, PER_PAIR,
-            SECTIONS, STAGES,
-        )  # fmt: skip
-    if DYK is not None:
-        # In the opposite order: who had a block of q more has one of k less.
-        _backward_heads(
-            DK, K_WEIGHT_PARTS, DYK, K, K_WEIGHT, K_RSTD, COS, SIN, offset, n_tokens, length,
-            tl.num_programs(0) - 1 - tl.program_id(0), heads[1], groups[1],
+            DK, K_WEIGHT_PARTS, DYK, K, K_WEIGHT, COS, SIN, eps, offset, n_tokens, length,
+            program - q_programs, k_programs, heads[1], groups[1],
             dk_strides, dyk_strides, k_strides, table_strides, bounds,
-            HALF, BLOCK_HALF, REST, BLOCK_REST, BLOCK_TOKENS, HEADS, ALIGNED, FROM, TO, PER_PAIR,
-            SECTIONS, STAGES,
+            HALF, BLOCK_HALF, REST, BLOCK_REST, BLOCK_TOKENS, HEADS, ALIGNED, FROM, TO,
+            PER_PAIR, SECTIONS, STAGES,
         )  # fmt: skip
 
 
@@ -348,10 +357,13 @@ FORWARD = ByWidth(
     choices={"heads": (4, 2, 8, 1)},
 )
 BACKWARD = ByWidth(
-    {"elements": 2048, "per_thread": 16, "heads": 2, "stages": 3, "resident": 16},
+    {"elements": 2048, "per_thread": 16, "heads": 2, "stages": 3, "resident": 12},
     {256: {"heads": 1}},
-    choices={"heads": (2, 4, 1, 8)},
+    choices={"heads": (2, 4, 1, 8), "resident": (12, 16, 8, 24, 32)},
 )
+
+# Of a multiprocessor, what programs share out; older GPUs have less, and start a few too many.
+_SHARED_BYTES = 224 * 1024
 
 
 def forward(
@@ -367,11 +379,9 @@ def forward(
     per_pair: bool,
     sections: list[int],
     heads_dim: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """q and k normalised and turned, each laid out as it came; then 1/√ of each head's mean square,
-    as (tokens, heads).
-    """
-    yq, yk, q_rstd, k_rstd = _outputs(q, k, heads_dim)
+) -> tuple[Tensor, Tensor]:
+    """q and k normalised and turned, each laid out as it came."""
+    yq, yk = _like(q, k, heads_dim)
     cos, sin = tables_like(cos, sin, q, heads_dim, sections)
     rows = [four_dims(t, heads_dim) for t in (yq, yk, q, k)]
     tile, block_heads, groups = split(q.shape[-1], rows[2].shape[2], rows[3].shape[2], FORWARD)
@@ -383,8 +393,6 @@ def forward(
             _qk_norm_rope_fwd[(n_programs,)](
                 rows[0],
                 rows[1],
-                q_rstd,
-                k_rstd,
                 rows[2],
                 rows[3],
                 q_weight.contiguous(),
@@ -407,7 +415,7 @@ def forward(
                 num_warps=tile.num_warps,
                 **constants(q.shape[-1], cos, per_pair, sections, rows),
             )
-    return yq, yk, q_rstd, k_rstd
+    return yq, yk
 
 
 def backward(
@@ -419,8 +427,7 @@ def backward(
     k_weight: Tensor,
     cos: Tensor,
     sin: Tensor,
-    q_rstd: Tensor,
-    k_rstd: Tensor,
+    eps: float,
     offset: float,
     pairing: str,
     per_pair: bool,
@@ -441,16 +448,24 @@ def backward(
     tile, block_heads, groups = split(width, rows[0].shape[2], rows[1].shape[2], BACKWARD)
     ways = interleaved(pairing)
     n_tokens = rows[0].shape[0] * rows[0].shape[1]
-    blocks = triton.cdiv(n_tokens, tile.block_rows) * max(groups)
-    grid = (programs(q, blocks * tile.block_rows, tile),)
+    blocks = [
+        0 if dy is None else triton.cdiv(n_tokens, tile.block_rows) * n
+        for dy, n in zip(sent, groups, strict=True)
+    ]
+    ahead = stages(tile, 2 * block_heads, q.dtype)
+    held = 2 * block_heads * q.dtype.itemsize + 2 * cos.dtype.itemsize  # of each element of a tile
+    buffers = (ahead - 1) * held * tile.block_rows * tile.block_cols
+    tile = tile._replace(resident=_resident(tile, buffers))
+    sharing = _share(blocks, programs(q, sum(blocks) * tile.block_rows, tile))
     q_parts, k_parts = (
-        q.new_empty((grid[0], width), dtype=torch.float32) if need else None for need in needs[2:]
+        q.new_empty((n, width), dtype=torch.float32) if need else None
+        for n, need in zip(sharing, needs[2:], strict=True)
     )
     given = [t for t in (*grads, *sent, *rows) if t is not None]
     nowhere = (0, 0, 0)
-    if grid[0]:
+    if sum(sharing):
         with device_of(q):
-            _qk_norm_rope_bwd[grid](
+            _qk_norm_rope_bwd[(sum(sharing),)](
                 *grads,
                 q_parts,
                 k_parts,
@@ -458,15 +473,15 @@ def backward(
                 *rows,
                 q_weight.contiguous(),
                 k_weight.contiguous(),
-                q_rstd,
-                k_rstd,
                 cos,
                 sin,
+                eps,
                 offset,
                 n_tokens,
                 rows[0].shape[1],
                 (rows[0].shape[2], rows[1].shape[2]),
                 groups,
+                *sharing,
                 *(nowhere if t is None else t.stride()[:3] for t in (*grads, *sent, *rows)),
                 cos.stride(),
                 bounds(sections),
@@ -474,23 +489,35 @@ def backward(
                 HEADS=block_heads,
                 FROM=ways[0],
                 TO=ways[1],
-                STAGES=stages(tile, 2 * block_heads, q.dtype),
+                STAGES=ahead,
                 num_warps=tile.num_warps,
                 **constants(width, cos, per_pair, sections, given),
             )
-    dweights = [
-        None if parts is None else add_parts(parts, (width,), q.dtype)
-        for parts in (q_parts, k_parts)
-    ]
-    return [grad for grad in (dq, dk, *dweights) if grad is not None]
+    parts = [t for t in (q_parts, k_parts) if t is not None]
+    dweights = add_all_parts(parts, [(width,)] * len(parts), q.dtype)
+    return [*(dx for dx in (dq, dk) if dx is not None), *dweights]
 
 
-def _outputs(q: Tensor, k: Tensor, heads_dim: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _resident(tile: Tile, buffers: int) -> int:
+    """The warps that are started for, or as many as have room for their programs' buffers: a
+    program more than there is room for begins when others have ended, and has the GPU for itself.
+    """
+    if buffers:
+        return min(tile.resident, tile.num_warps * max(1, _SHARED_BYTES // buffers))
+    return tile.resident
+
+
+def _share(blocks: list[int], n_programs: int) -> tuple[int, int]:
+    """How many programs each of two tensors gets, by its blocks: at least one, if it has any."""
+    first = round(n_programs * blocks[0] / sum(blocks)) if n_programs else 0
+    shares = first, n_programs - first
+    q, k = (max(min(1, n), share) for n, share in zip(blocks, shares, strict=True))
+    return q, k
+
+
+def _like(q: Tensor, k: Tensor, heads_dim: int) -> tuple[Tensor, Tensor]:
     yq, yk = (empty_like(x, heads_dim, tokens_outermost(x, heads_dim)) for x in (q, k))
-    q_rstd, k_rstd = (
-        x.new_empty(x.movedim(heads_dim, -2).shape[:-1], dtype=torch.float32) for x in (q, k)
-    )
-    return yq, yk, q_rstd, k_rstd
+    return yq, yk
 
 
 def _forward_fake(
@@ -506,8 +533,8 @@ def _forward_fake(
     per_pair: bool,
     sections: list[int],
     heads_dim: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return _outputs(q, k, heads_dim)
+) -> tuple[Tensor, Tensor]:
+    return _like(q, k, heads_dim)
 
 
 def _backward_fake(
@@ -519,8 +546,7 @@ def _backward_fake(
     k_weight: Tensor,
     cos: Tensor,
     sin: Tensor,
-    q_rstd: Tensor,
-    k_rstd: Tensor,
+    eps: float,
     offset: float,
     pairing: str,
     per_pair: bool,
@@ -528,22 +554,18 @@ def _backward_fake(
     heads_dim: int,
     needs: list[bool],
 ) -> list[Tensor]:
-    like = [empty_like(x, heads_dim, tokens_outermost(x, heads_dim)) for x in (q, k)]
+    like = [*_like(q, k, heads_dim)]
     like += [q_weight.new_empty(q_weight.shape), k_weight.new_empty(k_weight.shape)]
     return [grad for grad, need in zip(like, needs, strict=True) if need]
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    q, k, q_weight, k_weight, cos, sin, _eps, *ctx.options = inputs
-    _yq, _yk, q_rstd, k_rstd = output
-    ctx.save_for_backward(q, k, q_weight, k_weight, cos, sin, q_rstd, k_rstd)
-    ctx.mark_non_differentiable(q_rstd, k_rstd)
+    q, k, q_weight, k_weight, cos, sin, *ctx.options = inputs
+    ctx.save_for_backward(q, k, q_weight, k_weight, cos, sin)
     ctx.set_materialize_grads(False)
 
 
-def _differentiate(
-    ctx: Any, dyq: Tensor | None, dyk: Tensor | None, _dq_rstd: None, _dk_rstd: None
-) -> Any:
+def _differentiate(ctx: Any, dyq: Tensor | None, dyk: Tensor | None) -> Any:
     sent = [dyq is not None, dyk is not None]
     needs = [s and need for s, need in zip(2 * sent, ctx.needs_input_grad[:4], strict=True)]
     # What sends a gradient to nothing that wants one is left out.

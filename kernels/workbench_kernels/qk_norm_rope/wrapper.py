@@ -56,7 +56,7 @@ def qk_norm_rope(
     check_shape("qk_norm_rope", "k_weight", k_weight, k.shape[-1:])
     tensors = q, k, q_weight, k_weight, cos, sin
     how = pairing, per_pair, [*sections], heads_dim
-    yq, yk, *_ = kernel.qk_norm_rope(*tensors, eps, offset, *how)
+    yq, yk = kernel.qk_norm_rope(*tensors, eps, offset, *how)
     return yq, yk
 
 

@@ -3,20 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-engine test-kernels test-gpu test-slow lint setup clean
+.PHONY: demo test test-waiting test-computing test-gpu test-slow lint setup clean
 
 demo: setup  ## the main job: from an op's name to the review gate
 	$(BIN)/workbench new relu2 --tier 1
 
+# These compute in their own process; all others half wait for the processes they start.
+COMPUTING := tests/kernels tests/test_draft.py tests/test_mutants.py tests/test_scan_drafts.py
+
 test: setup  ## the tests that run anywhere, kernels in the CPU interpreter
-	@echo "the engine's tests and the ops' run side by side; each lane is shown when it is done"
-	$(MAKE) --no-print-directory --jobs=2 --output-sync test-engine test-kernels
+	@echo "two lanes of tests run side by side; each is shown when it is done"
+	$(MAKE) --no-print-directory --jobs=2 --output-sync test-waiting test-computing
 
-test-engine: setup  # half of this is waiting for other processes, so the ops' tests run beside it
-	$(BIN)/pytest --ignore=tests/kernels
+test-waiting: setup
+	$(BIN)/pytest $(COMPUTING:%=--ignore=%)
 
-test-kernels: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/kernels
+test-computing: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(COMPUTING)
 
 test-gpu: setup  ## the tests that need an NVIDIA GPU
 	$(BIN)/pytest -m gpu

@@ -19,10 +19,7 @@ from workbench_kernels.launch import (
     check_shape,
     check_width,
     device_of,
-    row_tile,
-    wide_tile,
 )
-from workbench_kernels.tuning import Table
 
 REDUCTIONS = ("none", "batchmean", "mean", "sum")
 LOG2_E = 1.4426950408889634
@@ -235,12 +232,6 @@ def as_rows(x: Tensor) -> Tensor:
     if x.ndim < 3:
         return x.reshape((1,) * (3 - x.ndim) + x.shape)
     return x.reshape(-1, *x.shape[-2:])
-
-
-def part_tile(n_cols: int, table: Table) -> Tile:
-    """Whole rows where they are narrow, part of one where they are wide."""
-    narrow, wide = row_tile(n_cols, table), wide_tile(n_cols, table)
-    return narrow if narrow.block_cols <= wide.block_cols else wide
 
 
 def lanes(tile: Tile, *rows: Tensor) -> tuple[int, int, int]:

@@ -33,6 +33,11 @@ def device_of(x: Tensor) -> AbstractContextManager[object]:
     return nullcontext()
 
 
+def contiguous(t: Tensor | None) -> Tensor | None:
+    """The tensor without gaps, or none where there is none."""
+    return None if t is None else t.contiguous()
+
+
 @cache
 def _multiprocessors(device: int) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
@@ -136,6 +141,12 @@ def wide_tile(n_cols: int, table: Table) -> Tile:
     """
     parameters = _parameters(table, n_cols)
     return _tile(1, parameters["elements"], parameters)
+
+
+def part_tile(n_cols: int, table: Table) -> Tile:
+    """Whole rows where they are narrow, part of one where they are wide."""
+    narrow, wide = row_tile(n_cols, table), wide_tile(n_cols, table)
+    return narrow if narrow.block_cols <= wide.block_cols else wide
 
 
 @cache

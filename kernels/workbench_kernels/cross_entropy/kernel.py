@@ -33,13 +33,13 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import numerics, op
-from workbench_kernels.launch import Tile, device_of, row_tile, stages, wide_tile
+from workbench_kernels.launch import Tile, device_of, part_tile, stages
+from workbench_kernels.logits import depth
 from workbench_kernels.tuning import ByWidth, Table
 
 # Below every finite number; not -inf, of which a difference would be NaN.
 _LOWEST = tl.constexpr(-3.4028234663852886e38)
 _NO_COLUMN = tl.constexpr(2**31 - 1)
-_WIDE_LOAD = 8  # elements of 16 bits that a thread loads at once
 _ROWS_AT_ONCE = 8192  # of the one program that adds up all rows
 
 
@@ -364,7 +364,7 @@ def forward(
     y, log_prob, entropy, argmax, accuracy, row_max, log_sum, scale, weight_sum = outputs
     row_loss = y if reduction == "none" else torch.empty_like(row_max)
     ranked = argmax if asked[2] else x.new_empty(n_rows if asked[3] else 0, dtype=torch.int64)
-    tile, depth = _steps(n_cols, FORWARD)
+    tile, deep = _steps(n_cols, FORWARD)
     with device_of(x):
         _cross_entropy_fwd[(triton.cdiv(n_rows, tile.block_rows),)](
             row_loss,
@@ -392,8 +392,8 @@ def forward(
             CAPPED=outer != 0.0,
             SCALED=inner != 1.0,
             BLOCK_ROWS=tile.block_rows,
-            DEPTH=depth,
-            BLOCK_COLS=tile.block_cols // depth,
+            DEPTH=deep,
+            BLOCK_COLS=tile.block_cols // deep,
             STAGES=stages(tile, 1, x.dtype),
             num_warps=tile.num_warps,
         )
@@ -524,7 +524,7 @@ def _launch_bwd(
 ) -> None:
     rows, target = _rows(x), target.contiguous()
     n_rows, n_cols = rows.shape
-    tile = _tile(n_cols, BACKWARD)
+    tile = part_tile(n_cols, BACKWARD)
     blocks = triton.cdiv(n_rows, tile.block_rows) * triton.cdiv(n_cols, tile.block_cols)
     with device_of(x):
         _cross_entropy_bwd[(blocks,)](
@@ -567,18 +567,12 @@ def _rows(x: Tensor) -> Tensor:
     return rows if rows.stride(1) == 1 else rows.contiguous()
 
 
-def _tile(n_cols: int, table: Table) -> Tile:
-    """Whole rows where they are narrow, part of one where they are wide."""
-    narrow, wide = row_tile(n_cols, table), wide_tile(n_cols, table)
-    return narrow if narrow.block_cols <= wide.block_cols else wide
-
-
 def _steps(n_cols: int, table: Table) -> tuple[Tile, int]:
     """The tile of a step, and how many wide loads of a row a thread adds up before it adds them to
     sums of its own: all that it makes in a step.
     """
-    tile = _tile(n_cols, table)
-    return tile, max(1, tile.block_cols // (32 * tile.num_warps * _WIDE_LOAD))
+    tile = part_tile(n_cols, table)
+    return tile, depth(tile.block_cols, tile.num_warps)
 
 
 def _outputs(

@@ -30,6 +30,7 @@ from workbench_kernels import numerics, op, pieces
 from workbench_kernels.launch import (
     WIDEST_ROW,
     Tile,
+    contiguous,
     device_of,
     piece_tile,
     programs,
@@ -250,7 +251,7 @@ def forward(
     x: Tensor, residual: Tensor, weight: Tensor | None, eps: float, offset: float, rounding: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y, s, then what the backward needs of each row, rstd."""
-    x, residual, weight = x.contiguous(), residual.contiguous(), _contiguous(weight)
+    x, residual, weight = x.contiguous(), residual.contiguous(), contiguous(weight)
     n_cols = x.shape[-1]
     n_rows = x.numel() // n_cols
     y, s, rstd = _outputs(x)
@@ -305,7 +306,7 @@ def backward(
     needs: list[bool],
 ) -> list[Tensor]:
     """Of the gradients of s and weight those that `needs` asks for."""
-    dy, ds, weight = dy.contiguous(), _contiguous(ds), _contiguous(weight)
+    dy, ds, weight = dy.contiguous(), contiguous(ds), contiguous(weight)
     n_cols = s.shape[-1]
     dx = torch.empty_like(s) if needs[0] else None
     if n_cols <= WIDEST_ROW:
@@ -384,10 +385,6 @@ def _launch_bwd_wide(
             BLOCK_COLS=tile.block_cols,
             num_warps=tile.num_warps,
         )
-
-
-def _contiguous(t: Tensor | None) -> Tensor | None:
-    return None if t is None else t.contiguous()
 
 
 def _outputs(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

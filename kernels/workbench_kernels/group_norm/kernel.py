@@ -30,7 +30,7 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import numerics, op
-from workbench_kernels.launch import channel_tile, device_of, stages
+from workbench_kernels.launch import channel_tile, contiguous, device_of, stages
 from workbench_kernels.partials import add_all_parts
 from workbench_kernels.tuning import ByWidth
 
@@ -191,7 +191,7 @@ def forward(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, num_groups: int, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y, then what the backward needs of each group, mean and rstd."""
-    x, weight, bias = x.contiguous(), _contiguous(weight), _contiguous(bias)
+    x, weight, bias = x.contiguous(), contiguous(weight), contiguous(bias)
     y, mean, rstd = _outputs(x, num_groups)
     channels, positions = _sizes(x, num_groups)
     tile = channel_tile(channels, positions, FORWARD)
@@ -225,7 +225,7 @@ def backward(
     needs: list[bool],
 ) -> list[Tensor]:
     """The gradients that `needs` asks for, of x, weight and bias in this order."""
-    dy, x, weight = dy.contiguous(), x.contiguous(), _contiguous(weight)
+    dy, x, weight = dy.contiguous(), x.contiguous(), contiguous(weight)
     dx = torch.empty_like(x, memory_format=torch.contiguous_format) if needs[0] else None
     parts = [x.new_empty(x.shape[:2], dtype=torch.float32) if need else None for need in needs[1:]]
     channels, positions = _sizes(x, num_groups)
@@ -258,10 +258,6 @@ def _sizes(x: Tensor, num_groups: int) -> tuple[int, int]:
     for size in x.shape[2:]:
         positions *= size
     return x.shape[1] // num_groups, positions
-
-
-def _contiguous(t: Tensor | None) -> Tensor | None:
-    return None if t is None else t.contiguous()
 
 
 def _outputs(x: Tensor, num_groups: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -42,13 +42,12 @@ from workbench_kernels.divergence import (
     in_lanes,
     lanes,
     outputs,
-    part_tile,
     prob,
     row_offsets,
     softmaxes,
     upstream,
 )
-from workbench_kernels.launch import device_of, stages
+from workbench_kernels.launch import device_of, part_tile, stages
 from workbench_kernels.tuning import ByWidth
 
 # Far below every logit, so that the difference of two that are -inf is a number.

@@ -38,13 +38,12 @@ from workbench_kernels.divergence import (
     in_lanes,
     lanes,
     outputs,
-    part_tile,
     prob,
     row_offsets,
     softmaxes,
     upstream,
 )
-from workbench_kernels.launch import device_of, stages
+from workbench_kernels.launch import device_of, part_tile, stages
 from workbench_kernels.tuning import ByWidth
 
 _KEPT = 5  # of each row of logits: maximum and scale of both, and what log2(p / q) is shifted by

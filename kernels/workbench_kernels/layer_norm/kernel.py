@@ -32,6 +32,7 @@ from workbench_kernels import numerics, op, pieces
 from workbench_kernels.launch import (
     WIDEST_ROW,
     Tile,
+    contiguous,
     device_of,
     piece_tile,
     programs,
@@ -259,7 +260,7 @@ def forward(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y, then what the backward needs of each row, mean and rstd."""
-    x, weight, bias = x.contiguous(), _contiguous(weight), _contiguous(bias)
+    x, weight, bias = x.contiguous(), contiguous(weight), contiguous(bias)
     n_cols = x.shape[-1]
     n_rows = x.numel() // n_cols
     y, mean, rstd = _outputs(x)
@@ -308,7 +309,7 @@ def backward(
     needs: list[bool],
 ) -> list[Tensor]:
     """The gradients that `needs` asks for, of x, weight and bias in this order."""
-    dy, x, weight = dy.contiguous(), x.contiguous(), _contiguous(weight)
+    dy, x, weight = dy.contiguous(), x.contiguous(), contiguous(weight)
     n_cols = x.shape[-1]
     dx = torch.empty_like(x, memory_format=torch.contiguous_format) if needs[0] else None
     if n_cols <= WIDEST_ROW:
@@ -387,10 +388,6 @@ def _launch_bwd_wide(
             BLOCK_COLS=tile.block_cols,
             num_warps=tile.num_warps,
         )
-
-
-def _contiguous(t: Tensor | None) -> Tensor | None:
-    return None if t is None else t.contiguous()
 
 
 def _outputs(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -29,6 +29,7 @@ from workbench_kernels import numerics, op, pieces
 from workbench_kernels.launch import (
     WIDEST_ROW,
     Tile,
+    contiguous,
     device_of,
     piece_tile,
     programs,
@@ -225,7 +226,7 @@ def forward(
     x: Tensor, weight: Tensor | None, eps: float, offset: float, rounding: str
 ) -> tuple[Tensor, Tensor]:
     """y, then what the backward needs of each row, rstd."""
-    x, weight = x.contiguous(), _contiguous(weight)
+    x, weight = x.contiguous(), contiguous(weight)
     n_cols = x.shape[-1]
     n_rows = x.numel() // n_cols
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
@@ -271,7 +272,7 @@ def backward(
     dy: Tensor, x: Tensor, weight: Tensor | None, rstd: Tensor, offset: float, needs: list[bool]
 ) -> list[Tensor]:
     """The gradients that `needs` asks for, in the order of the inputs."""
-    dy, x, weight = dy.contiguous(), x.contiguous(), _contiguous(weight)
+    dy, x, weight = dy.contiguous(), x.contiguous(), contiguous(weight)
     n_cols = x.shape[-1]
     dx = torch.empty_like(x, memory_format=torch.contiguous_format) if needs[0] else None
     if n_cols <= WIDEST_ROW:
@@ -344,10 +345,6 @@ def _launch_bwd_wide(
             BLOCK_COLS=tile.block_cols,
             num_warps=tile.num_warps,
         )
-
-
-def _contiguous(t: Tensor | None) -> Tensor | None:
-    return None if t is None else t.contiguous()
 
 
 def _forward_fake(

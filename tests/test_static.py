@@ -140,6 +140,8 @@ def forward(x: Tensor, w: Tensor) -> Tensor:
     _too_much_shared[(1,)](y, x, N=128, K=512)
     if x.shape[1] == 1025:
         raise KeyError("an odd width")
+    if x.shape == (2, 8192):
+        raise KeyError("lone rows")
     return y
 
 flawed = op.define("flawed", forward, fake=forward)
@@ -253,6 +255,11 @@ def test_an_error_in_the_host_code_is_a_failure(flawed: StaticReport) -> None:
     expected = "sm_90: host code at 4096x1025 torch.bfloat16: KeyError: 'an odd width'"
     assert expected in flawed.failures
     assert f"{len(flawed.failures)} failed" in flawed.summary()
+
+
+def test_rows_of_which_a_program_has_one_are_tried(flawed: StaticReport) -> None:
+    """They are timed nowhere, and a kernel of theirs may not compile."""
+    assert "sm_90: 2x8192: KeyError: 'lone rows'" in flawed.failures
 
 
 def test_a_crash_is_an_error_that_says_so(library: Path) -> None:

@@ -287,3 +287,42 @@ def test_a_product_is_not_rounded_once_only(added: Callable[..., Tensor] | None)
     lost, might = (found["y"].norm() for found in (expected.error, expected.worst_error))
     once = torch.finfo(torch.float32).eps / 2 * expected.truth["y"].norm()
     assert once < lost < might < 4 * lost
+
+
+def _might_be_off(reference: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """The largest error of y that PyTorch might make, of inputs named x, weight ..."""
+    spec = spec_of(reference, ("x", "weight")[: len(inputs)])
+    return testing.expect(spec, inputs).worst_error["y"].abs().max()
+
+
+@pytest.mark.parametrize("moved", [lambda t: t, lambda t: t.reshape(-1, 1).squeeze(1)])
+def test_a_product_in_a_sum_may_not_be_rounded(moved: Callable[[Tensor], Tensor]) -> None:
+    """Of a product less itself PyTorch makes 0; where a product and a sum are one instruction, what
+    the other product lost is left. In 16 bits, which kernels compute in float32, 0 is all there is.
+    """
+    torch.manual_seed(1)
+    x, weight = torch.randn(50), torch.randn(50)
+
+    def nothing(x: Tensor, weight: Tensor) -> Tensor:
+        product = x * weight
+        return moved(product) - product
+
+    half_an_ulp = torch.finfo(torch.float32).eps / 2 * (x * weight).abs().max()
+    assert 0.3 * half_an_ulp < _might_be_off(nothing, x, weight) < 2.5 * half_an_ulp  # of each
+    assert not _might_be_off(nothing, x.bfloat16(), weight.bfloat16())
+
+
+def test_exponentials_are_approximate() -> None:
+    """By two eps in float32, and by no more than their rounding in 16 bits."""
+    torch.manual_seed(1)
+    x = torch.randn(1000)
+    for dtype, least, most in ((torch.float32, 1.5, 2.6), (torch.bfloat16, 0.5, 1.1)):
+        eps = torch.finfo(dtype).eps
+        off = testing.expect(spec_of(torch.exp), (x.to(dtype),)).worst_error["y"]
+        assert least * eps < (off / x.double().exp()).max() < most * eps
+
+
+def test_softmax_is_taken_apart() -> None:
+    """Into steps which each round: a row's sum of 1000 is off, and so is what it divides."""
+    x = torch.zeros(1, 1000)
+    assert _might_be_off(lambda x: torch.log_softmax(x * 1.1, -1), x) > 1e-7

@@ -24,6 +24,17 @@ PAIRINGS = ("half", "interleaved", "interleaved_to_half")
 
 
 @triton.jit
+def aligned(at, ALIGNED: tl.constexpr):
+    """Offsets [heads, tokens, 1] of which the compiler is told that heads start at multiples of
+    `ALIGNED`; not of a single one, which Triton 3.6 makes a scalar, and then fails on what it was
+    told of three dimensions.
+    """
+    if at.numel > 1:
+        at = tl.multiple_of(at, (1, 1, ALIGNED))
+    return at
+
+
+@triton.jit
 def load_pairs(
     X, mask, stride, HALF: tl.constexpr, BLOCK_HALF: tl.constexpr, INTERLEAVED: tl.constexpr
 ):

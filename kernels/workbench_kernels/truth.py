@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._decomp import core_aten_decompositions
+from torch._decomp import core_aten_decompositions, get_decompositions
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakIdKeyDictionary
 
 from workbench_kernels.spec import OpSpec, Option
 
@@ -212,23 +213,43 @@ class _RoundAtRandom(_StayInFloat64):
 
     Steps that PyTorch fuses are taken apart. Those that don't round (a maximum, a selection, a
     copy) give what they were given. A matrix product rounds as it adds up, too.
+
+    In float32 it shows that arithmetic differs from GPU to GPU and from compiler to compiler: exp
+    and its like are good to about two eps, and a product that goes into a sum is rounded, or it is
+    not where the two are one instruction. So x·w − x·w need not be 0.
     """
 
     def __init__(self, dtype: torch.dtype, chance: torch.Generator) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._dtype, self._chance = dtype, chance
+        self._is_float32 = dtype is torch.float32
+        self._scaled = WeakIdKeyDictionary()  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _steps():
             with self:
                 return _steps()[func](*args, **(kwargs or {}))
+        packet = func.overloadpacket if self._is_float32 else None
+        if packet in _SUMS:
+            args = tuple(self._unrounded(value) for value in args)
         result = super().__torch_dispatch__(func, types, args, kwargs)
         if func in _products() and result.dtype is torch.float64:
             self._add_up(result, *args[-2:])
+        wide = 4.0 if packet in _APPROXIMATE else 1.0
         for t in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(t, Tensor) and t.dtype is torch.float64:
-                self._round(t)
+                self._round(t, wide)
+        if packet in _SCALINGS or (packet in _MOVES and any(map(self._is_scaled, args))):
+            self._scaled[result] = True
         return result
+
+    def _is_scaled(self, value: Any) -> bool:
+        """Whether it is a product, or a quotient, of something."""
+        return isinstance(value, Tensor) and value in self._scaled
+
+    def _unrounded(self, value: Any) -> Any:
+        """A term of a sum: where it is a product, as it might be before it is rounded."""
+        return self._shaken(value, 1.0) if self._is_scaled(value) else value
 
     def _add_up(self, product: Tensor, a: Tensor, b: Tensor) -> None:
         """What a sum of n products loses that is rounded to float32 after each: to round x costs
@@ -242,16 +263,33 @@ class _RoundAtRandom(_StayInFloat64):
         lost = chance.mul_(0.2 * torch.finfo(torch.float32).eps).mul_(size)
         product.add_(torch.where(lost.isfinite(), lost, 0.0))
 
-    def _round(self, t: Tensor) -> None:
+    def _round(self, t: Tensor, wide: float) -> None:
         """Most of the judge's time goes by here, so tensors are small or written in place."""
         nearest = t.to(self._dtype)
         inexact = nearest != t  # the type that has both decides: float64
         if not inexact.any():
             return
         inexact &= nearest.isfinite()
+        t.copy_(torch.where(inexact, self._shaken(t, wide).to(self._dtype).double(), t))
+
+    def _shaken(self, t: Tensor, wide: float) -> Tensor:
+        """Each element changed by up to half an eps, `wide` times that."""
         chance = torch.rand(t.shape, generator=self._chance, device=t.device)
-        shaken = chance.double().sub_(0.5).mul_(torch.finfo(self._dtype).eps).add_(1).mul_(t)
-        t.copy_(torch.where(inexact, shaken.to(self._dtype).double(), t))
+        return chance.double().sub_(0.5).mul_(wide * torch.finfo(self._dtype).eps).add_(1).mul_(t)
+
+
+def _packets(names: str) -> frozenset[Any]:
+    return frozenset(getattr(torch.ops.aten, name) for name in names.split())
+
+
+_SUMS = _packets("add sub rsub")
+_SCALINGS = _packets("mul div")
+# What gives the values it was given, of some places.
+_MOVES = _packets(
+    "_to_copy _unsafe_view alias clone expand gather index neg permute real reshape select slice "
+    "squeeze to transpose unsqueeze view where"
+)
+_APPROXIMATE = _packets("cos erf exp exp2 expm1 rsqrt sigmoid sin tanh")
 
 
 @cache
@@ -262,7 +300,9 @@ def _products() -> frozenset[Any]:
 
 @cache
 def _steps() -> dict[Any, Callable[..., Any]]:
-    return core_aten_decompositions()
+    aten, steps = torch.ops.aten, core_aten_decompositions()
+    steps.update(get_decompositions((aten._softmax, aten._log_softmax)))
+    return steps
 
 
 def _dtype(inputs: Sequence[Tensor]) -> torch.dtype:

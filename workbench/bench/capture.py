@@ -107,11 +107,13 @@ def capture(
     architecture: Architecture,
     dtypes: Sequence[torch.dtype],
     variants: Collection[str] = (),
+    others: Collection[tuple[int, int]] = (),
 ) -> Capture:
     """Compile every kernel that the op's forward and backward launch.
 
     At sizes the op is benchmarked at: its narrowest, its middle and its widest rows. Of the
-    `variants`, compiled at its narrowest ones, nothing is kept but what went wrong.
+    `variants`, compiled at its narrowest ones, and of `others`, sizes it is not benchmarked at,
+    nothing is kept but what went wrong.
     """
     result = Capture()
     driver.set_active(_Driver(GPUTarget("cuda", architecture.capability, WARP_SIZE)))
@@ -123,17 +125,20 @@ def capture(
                 _forward_and_backward(function, spec, _inputs(spec, rows, cols, dtype), {})
             except Exception as error:  # candidate code: whatever it raises is its failure
                 result.fail(f"host code at {rows}x{cols} {dtype}: {type(error).__name__}: {error}")
-    rows, cols = sizes(spec)[0]
-    for name in variants:
-        tried = Capture()
-        _compile_launches(tried, cols, dtypes[0])
-        inputs = _inputs(spec, rows, cols, dtypes[0])
+    narrowest = sizes(spec)[0]
+    tried = [(f"variant {name}", narrowest, spec.variants[name]) for name in variants]
+    tried += [(f"{rows}x{cols}", (rows, cols), {}) for rows, cols in others]
+    for label, (rows, cols), settings in tried:
+        found = Capture()
+        _compile_launches(found, cols, dtypes[0])
         try:
-            _forward_and_backward(function, spec, inputs, spec.variants[name])
+            inputs = _inputs(spec, rows, cols, dtypes[0])
+            _forward_and_backward(function, spec, inputs, settings)
         except Exception as error:
-            tried.fail(f"{type(error).__name__}: {error}")
-        for failure in tried.failures:
-            result.fail(f"variant {name}: {failure}")
+            found.fail(f"{type(error).__name__}: {error}")
+        for failure in found.failures:
+            if failure not in result.failures:  # what is wrong at every size is told once
+                result.fail(f"{label}: {failure}")
     return result
 
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 TARGETS = ("sm_80", "sm_90", "sm_100")
 DTYPES = ("bfloat16",)
 TIMEOUT = 300.0
+# Compiled besides the sizes that are timed: tiles of one row are a case of their own to compilers.
+_LONE_ROWS = ((2, 8192),)
 NO_TIME = "no time was measured"
 _GRACE_SECONDS = 5.0
 _MOST_BYTES = 16 << 20
@@ -250,7 +252,9 @@ class _Compiled(NamedTuple):
 def _compile_for(
     op: str, path: Sequence[str], dtypes: tuple[str, ...], targets: tuple[str, ...], target: str
 ) -> _Compiled:
-    """What one target comes to; the op's variants, which take longest, are shared among them."""
+    """What one target comes to; the op's variants, which take longest, are shared among them, and
+    one of them tries the rows that no program can have two of.
+    """
     import torch
 
     import workbench_kernels
@@ -261,7 +265,8 @@ def _compile_for(
     limits = architecture(target)
     chosen: list[torch.dtype] = [getattr(torch, dtype) for dtype in dtypes]
     variants = sorted(capture.load(op)[1].variants)[targets.index(target) :: len(targets)]
-    captured = capture.capture(op, limits, chosen, variants)
+    others = _LONE_ROWS if target == targets[-1] else ()
+    captured = capture.capture(op, limits, chosen, variants, others)
     usages = []
     for kernel in captured.compiled.values():
         usage = cubin.read(kernel.cubin)

@@ -21,6 +21,8 @@ from workbench.judge.trial import Skip
 from workbench_kernels.spec import OpSpec, Option, Traffic
 from workbench_kernels.truth import Expected
 
+# An answer of the referee may weigh more than a worker's: it draws inputs as large as are timed.
+_MOST_BYTES = 16 << 30
 # What a reference raises for inputs it was not made for.
 _UNSERVED = {"RuntimeError", "ValueError", "IndexError", "TypeError", "AssertionError"}
 
@@ -46,7 +48,7 @@ class RefereeProcess:
     def __enter__(self) -> Remote:
         self._jail.__enter__()
         self._theirs.close()
-        return Remote(Channel(self._ours), self._deadline, self._how)
+        return Remote(Channel(self._ours), self._deadline, self._how, most=_MOST_BYTES)
 
     def __exit__(self, *_: object) -> None:
         self._ours.close()

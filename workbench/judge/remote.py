@@ -13,8 +13,8 @@ from workbench.channel import Channel, ChannelClosed, ChannelError
 
 # One request may take this long; torch.compile's first takes seconds.
 PATIENCE_SECONDS = 90.0
-# What an answer may weigh besides what was sent: nothing a request asks for is larger.
-_LEAST_LIMIT = 256 << 20
+# What an answer may weigh besides what was sent: nothing a request asks of a worker is larger.
+_MOST_BYTES = 256 << 20
 
 
 class Ended(Exception):
@@ -32,7 +32,8 @@ class Raised(Exception):
 class Remote:
     """One process behind a channel. `how` says how it ended, once nothing comes from it.
 
-    `patience` is how many seconds an answer may take.
+    `patience` is how many seconds an answer may take, `most` how many bytes it may have, besides 16
+    times as many as were sent.
     """
 
     def __init__(
@@ -41,9 +42,10 @@ class Remote:
         deadline: float,
         how: Callable[[], str],
         patience: float = PATIENCE_SECONDS,
+        most: int = _MOST_BYTES,
     ) -> None:
         self._channel, self._deadline, self._how = channel, deadline, how
-        self._patience = patience
+        self._patience, self._most = patience, most
         self._lock = threading.Lock()
         self._ended = ""
 
@@ -58,7 +60,7 @@ class Remote:
         """
         with self._lock:
             sent = sum(t.untyped_storage().nbytes() for t in tensors)
-            return self._exchange(body, tensors, _LEAST_LIMIT + 16 * sent)
+            return self._exchange(body, tensors, self._most + 16 * sent)
 
     def receive(self) -> dict[str, Any]:
         """What it says unasked.
@@ -67,7 +69,7 @@ class Remote:
             Ended: as `ask`.
         """
         with self._lock:
-            return self._exchange(None, (), _LEAST_LIMIT)[0]
+            return self._exchange(None, (), self._most)[0]
 
     def _exchange(
         self, body: dict[str, Any] | None, tensors: Sequence[Tensor], most: int

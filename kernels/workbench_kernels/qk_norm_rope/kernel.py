@@ -36,6 +36,7 @@ from workbench_kernels import op
 from workbench_kernels.launch import Tile, device_of, programs, stages
 from workbench_kernels.partials import add_all_parts
 from workbench_kernels.rotary import (
+    aligned,
     bounds,
     constants,
     empty_like,
@@ -87,15 +88,15 @@ def _forward_heads(
     heads = heads.to(tl.int64)
     x_at = batch * x_strides[0] + place * x_strides[1] + heads * x_strides[2]
     y_at = batch * y_strides[0] + place * y_strides[1] + heads * y_strides[2]
-    X += tl.multiple_of(x_at, (1, 1, ALIGNED))
-    Y += tl.multiple_of(y_at, (1, 1, ALIGNED))
+    X += aligned(x_at, ALIGNED)
+    Y += aligned(y_at, ALIGNED)
     x_1, x_2 = load_pairs(X, some, 1, HALF, BLOCK_HALF, FROM)
     every = tl.full([1, 1, 1], True, tl.int1)
     # Read for each token, so as x and tables are: else threads would exchange what they have read.
     weight = WEIGHT + tl.zeros_like(place)
     w_1, w_2 = load_pairs(weight, every, 1, HALF, BLOCK_HALF, FROM)
     table_at = batch * table_strides[1] + place * table_strides[2]
-    table_at = tl.multiple_of(table_at, (1, 1, ALIGNED))
+    table_at = aligned(table_at, ALIGNED)
     cos_1, cos_2 = load_table(
         COS + table_at, mask, table_strides, bounds, HALF, BLOCK_HALF, TO, PER_PAIR, SECTIONS
     )
@@ -233,10 +234,10 @@ def _backward_heads(
         batch, place = (tokens // length).to(tl.int64), (tokens % length).to(tl.int64)
         dy_at = batch * dy_strides[0] + place * dy_strides[1] + heads * dy_strides[2]
         x_at = batch * x_strides[0] + place * x_strides[1] + heads * x_strides[2]
-        dy_at = tl.multiple_of(dy_at, (1, 1, ALIGNED))
-        x_at = tl.multiple_of(x_at, (1, 1, ALIGNED))
+        dy_at = aligned(dy_at, ALIGNED)
+        x_at = aligned(x_at, ALIGNED)
         table_at = batch * table_strides[1] + place * table_strides[2]
-        table_at = tl.multiple_of(table_at, (1, 1, ALIGNED))
+        table_at = aligned(table_at, ALIGNED)
         dy_1, dy_2 = load_pairs(DY + dy_at, some, 1, HALF, BLOCK_HALF, TO)
         x_1, x_2 = load_pairs(X + x_at, some, 1, HALF, BLOCK_HALF, FROM)
         cos_1, cos_2 = load_table(
@@ -262,7 +263,7 @@ def _backward_heads(
         mean = row_sum * (1.0 / (2 * HALF + REST))
         if DX is not None:
             dx_at = batch * dx_strides[0] + place * dx_strides[1] + heads * dx_strides[2]
-            dx_at = tl.multiple_of(dx_at, (1, 1, ALIGNED))
+            dx_at = aligned(dx_at, ALIGNED)
             dx_1 = (dn_1 * w_1 - xhat_1 * mean) * rstd
             dx_2 = (dn_2 * w_2 - xhat_2 * mean) * rstd
             store_pairs(DX + dx_at, dx_1, dx_2, some, HALF, BLOCK_HALF, FROM)

@@ -26,6 +26,7 @@ from torch import Tensor
 from workbench_kernels import op
 from workbench_kernels.launch import device_of
 from workbench_kernels.rotary import (
+    aligned,
     bounds,
     constants,
     empty_like,
@@ -75,11 +76,11 @@ def _turn(
     heads = heads.to(tl.int64)
     x_at = batch * x_strides[0] + place * x_strides[1] + heads * x_strides[2]
     y_at = batch * y_strides[0] + place * y_strides[1] + heads * y_strides[2]
-    X += tl.multiple_of(x_at, (1, 1, ALIGNED))
-    Y += tl.multiple_of(y_at, (1, 1, ALIGNED))
+    X += aligned(x_at, ALIGNED)
+    Y += aligned(y_at, ALIGNED)
     x_1, x_2 = load_pairs(X, some, 1, HALF, BLOCK_HALF, FROM)
     table_at = batch * table_strides[1] + place * table_strides[2]
-    table_at = tl.multiple_of(table_at, (1, 1, ALIGNED))
+    table_at = aligned(table_at, ALIGNED)
     TABLED: tl.constexpr = FROM if BACK else TO  # tables lie as what the forward gives
     cos_1, cos_2 = load_table(
         COS + table_at, mask, table_strides, bounds, HALF, BLOCK_HALF, TABLED, PER_PAIR, SECTIONS

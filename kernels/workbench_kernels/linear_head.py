@@ -39,8 +39,8 @@ from workbench_kernels.tuning import Table
 
 _ALIGNED = 128  # rows of a chunk are a multiple of a product's tile, where there are so many
 _SCAN = 1024  # rows at a time, where one program goes through all of them
-_COLUMNS = 1024  # of a row, for a program that copies it or adds some up
-_SUMMED = 512  # rows of which one program adds up some columns
+_COLUMNS = 1024  # of a row, for a program that copies it
+_SUMMED, _NARROW = 512, 128  # rows and columns that one program adds up
 
 
 class Rows(NamedTuple):
@@ -88,12 +88,17 @@ def _scatter_rows(DX, PART, PLACES, n_cols, BLOCK: tl.constexpr):
 
 @triton.jit(do_not_specialize=["n_rows"])
 def _add_rows(PARTS, DRAW, n_rows, n_cols, BLOCK_ROWS: tl.constexpr, BLOCK_COLS: tl.constexpr):
-    cols = tl.program_id(0) * BLOCK_COLS + tl.arange(0, BLOCK_COLS)
+    # Several sums of each column, which grow by less and so lose less.
+    SUMS: tl.constexpr = 16
+    cols = tl.program_id(0) * BLOCK_COLS + tl.arange(0, BLOCK_COLS)[None, :]
     mask = cols < n_cols
     first = tl.program_id(1).to(tl.int64) * BLOCK_ROWS
-    total = tl.zeros([BLOCK_COLS], tl.float32)
-    for row in range(first, min(first + BLOCK_ROWS, n_rows)):
-        total += tl.load(DRAW + row * n_cols + cols, mask=mask, other=0.0).to(tl.float32)
+    total = tl.zeros([SUMS, BLOCK_COLS], tl.float32)
+    for start in range(first, min(first + BLOCK_ROWS, n_rows), SUMS):
+        rows = start + tl.arange(0, SUMS)[:, None]
+        own = mask & (rows < n_rows)
+        total += tl.load(DRAW + rows * n_cols + cols, mask=own, other=0.0).to(tl.float32)
+    total = tl.sum(total, axis=0, keep_dims=True)
     tl.store(PARTS + tl.program_id(1).to(tl.int64) * n_cols + cols, total, mask=mask)
 
 
@@ -214,14 +219,14 @@ class Head:
         draw = chunk.logits
         if self._parts is not None:
             n_rows, n_cols = draw.shape
-            grid = (triton.cdiv(n_cols, _COLUMNS), triton.cdiv(n_rows, _SUMMED))
+            grid = (triton.cdiv(n_cols, _NARROW), triton.cdiv(n_rows, _SUMMED))
             _add_rows[grid](
                 self._parts[self._parted :],
                 draw,
                 n_rows,
                 n_cols,
                 BLOCK_ROWS=_SUMMED,
-                BLOCK_COLS=_COLUMNS,
+                BLOCK_COLS=_NARROW,
             )
             self._parted += grid[1]
         if self._dweight is not None:

@@ -22,13 +22,13 @@ def maximum(x, y):
 
     Also the combine of `tl.reduce` for a row's maximum: `tl.max` would drop NaNs.
     """
-    return tl.where((x > y) | (x != x), x, y)
+    return tl.maximum(x, y, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
 def minimum(x, y):
     """The smaller of two values; NaN if either is."""
-    return tl.where((x < y) | (x != x), x, y)
+    return tl.minimum(x, y, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit

@@ -27,14 +27,21 @@ def append(pieces, piece):
 
 
 @triton.jit
-def load(X, row_mask, n_cols, PIECES: tl.constexpr, BLOCK_COLS: tl.constexpr):
+def load(
+    X,
+    row_mask,
+    n_cols,
+    PIECES: tl.constexpr,
+    BLOCK_COLS: tl.constexpr,
+    OTHER: tl.constexpr = 0.0,
+):
     """The rows that begin at the pointers X, [BLOCK_ROWS, 1], in their dtype, which takes fewest
-    registers; zeros where `row_mask` is false and where there is no column.
+    registers; `OTHER` where `row_mask` is false and where there is no column.
     """
     pieces = ()
     for piece in tl.static_range(PIECES):
         cols = columns(piece, BLOCK_COLS)
-        x = tl.load(X + cols, mask=row_mask & (cols < n_cols), other=0.0)
+        x = tl.load(X + cols, mask=row_mask & (cols < n_cols), other=OTHER)
         pieces = append(pieces, x)
     return pieces
 

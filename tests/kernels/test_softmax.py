@@ -37,7 +37,7 @@ def test_refuses_float64() -> None:
 
 @pytest.mark.parametrize("dim", [0, 1, -2, 2])
 def test_along_any_dimension(dim: int) -> None:
-    x = torch.randn(3, 70, 4, requires_grad=True)
+    x = torch.randn(3, 70, 4, device=testing.device(), requires_grad=True)
     other = x.detach().clone().requires_grad_()
     y, expected = softmax(x, dim), torch.softmax(other, dim)
     torch.testing.assert_close(y, expected)

@@ -12,9 +12,11 @@ from workbench.channel import Channel
 from workbench.judge.host import Host, Job
 from workbench.judge.op import Op
 from workbench.judge.referee import Referee, RefereeProcess
-from workbench.judge.remote import PATIENCE_SECONDS, Remote
+from workbench.judge.remote import MOST_BYTES, PATIENCE_SECONDS, Remote
 from workbench.judge.sandbox import Sandbox
 from workbench.judge.stage import Stage
+
+_MOST_ON_GPU = 4 << 30
 
 
 def cores() -> int:
@@ -97,13 +99,20 @@ class Place:
         try:
             for _ in range(count):
                 jobs.append(job := start())
-                remotes.append(Remote(Channel(job.end), self._deadline, job.ending, patience))
+                remotes.append(
+                    Remote(Channel(job.end), self._deadline, job.ending, patience, self._most)
+                )
             yield remotes
         finally:
             for remote in remotes:  # all end at once: to leave a GPU takes each of them a while
                 remote.close()
             for job in jobs:
                 job.stop()
+
+    @property
+    def _most(self) -> int:
+        """What an answer may weigh: on a GPU, results of the smallest size that is timed."""
+        return _MOST_ON_GPU if self.is_gpu else MOST_BYTES
 
     def _workers(self, of: int) -> int:
         """How many processes share the checks. On a GPU most of the time goes into compiling

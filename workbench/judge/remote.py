@@ -14,7 +14,7 @@ from workbench.channel import Channel, ChannelClosed, ChannelError
 # One request may take this long; torch.compile's first takes seconds.
 PATIENCE_SECONDS = 90.0
 # What an answer may weigh besides what was sent: nothing a request asks of a worker is larger.
-_MOST_BYTES = 256 << 20
+MOST_BYTES = 256 << 20
 
 
 class Ended(Exception):
@@ -42,7 +42,7 @@ class Remote:
         deadline: float,
         how: Callable[[], str],
         patience: float = PATIENCE_SECONDS,
-        most: int = _MOST_BYTES,
+        most: int = MOST_BYTES,
     ) -> None:
         self._channel, self._deadline, self._how = channel, deadline, how
         self._patience, self._most = patience, most

@@ -330,7 +330,13 @@ FORWARD = ByWidth(
     },
 )
 BACKWARD = ByWidth(
-    {"elements": 4096, "per_thread": 16, "stages": 2, "resident": 16}, {32768: {"elements": 8192}}
+    {"elements": 8192, "per_thread": 16, "stages": 3, "resident": 16},
+    {
+        1024: {"elements": 4096, "per_thread": 8},
+        8192: {"per_thread": 32},
+        16384: {"per_thread": 16, "stages": 2},
+        32768: {"elements": 8192},
+    },
 )
 
 

@@ -189,7 +189,12 @@ def _kl_div_bwd(
 # more elements than a program holds is read in blocks: in steps by the forward, by several programs
 # of the backward.
 FORWARD = ByWidth(
-    {"elements": 1024, "per_thread": 8, "stages": 1}, {4096: {"elements": 8192, "per_thread": 32}}
+    {"elements": 1024, "per_thread": 8, "stages": 1},
+    {
+        4096: {"elements": 8192},
+        65536: {"elements": 2048, "per_thread": 32},
+        131072: {"elements": 8192, "per_thread": 8},
+    },
 )
 BACKWARD = ByWidth(
     {"elements": 1024, "per_thread": 8}, {4096: {"elements": 4096, "per_thread": 16}}

@@ -326,17 +326,18 @@ def _poly_norm_bwd_wide(
 FORWARD = ByWidth(
     {"elements": 1024, "per_thread": 16},
     {
-        4096: {"per_thread": 8},
-        8192: {"per_thread": 32},
+        2048: {"per_thread": 8},
+        4096: {"elements": 2048, "per_thread": 32},
         32768: {"elements": 8192},
         65536: {"elements": 16384},
     },
 )
 BACKWARD = ByWidth(
-    {"elements": 4096, "per_thread": 16, "stages": 3, "resident": 16},
+    {"elements": 8192, "per_thread": 16, "stages": 3, "resident": 16},
     {
+        4096: {"elements": 4096},
         8192: {"per_thread": 32, "resident": 8},
-        16384: {"stages": 2, "resident": 16},
+        16384: {"resident": 16},
         32768: {"elements": 8192},
     },
 )

@@ -43,21 +43,19 @@ def _softmax_fwd(
     rows = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)[:, None]
     row_mask = rows < n_rows
     at = rows.to(tl.int64) * n_cols
-    x = pieces.load(X + at, row_mask, n_cols, PIECES, BLOCK_COLS)
+    x = pieces.load(X + at, row_mask, n_cols, PIECES, BLOCK_COLS, float("-inf"))
     top = tl.full([BLOCK_ROWS, BLOCK_COLS], float("-inf"), tl.float32)
     for piece in tl.static_range(PIECES):
-        has_col = pieces.columns(piece, BLOCK_COLS) < n_cols
-        value = tl.where(has_col, x[piece].to(tl.float32), float("-inf"))
-        top = numerics.maximum(top, value)
+        top = numerics.maximum(top, x[piece].to(tl.float32))
     row_max = tl.reduce(top, 1, numerics.maximum, keep_dims=True)
     total = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
     for piece in tl.static_range(PIECES):
-        has_col = pieces.columns(piece, BLOCK_COLS) < n_cols
-        total += tl.where(has_col, tl.exp(x[piece].to(tl.float32) - row_max), 0.0)
-    row_sum = tl.sum(total, axis=1, keep_dims=True)
+        total += tl.exp(x[piece].to(tl.float32) - row_max)
+    # A division for each element would take longer than to read it.
+    share = numerics.divide(1.0, tl.sum(total, axis=1, keep_dims=True))
     for piece in tl.static_range(PIECES):
         cols = pieces.columns(piece, BLOCK_COLS)
-        y = tl.exp(x[piece].to(tl.float32) - row_max) / row_sum
+        y = tl.exp(x[piece].to(tl.float32) - row_max) * share
         tl.store(Y + at + cols, y.to(Y.dtype.element_ty), mask=row_mask & (cols < n_cols))
 
 
@@ -151,7 +149,12 @@ def _softmax_bwd_wide(DX, DY, Y, n_rows, n_cols, BLOCK_COLS: tl.constexpr):
 # wider than WIDEST_ROW is read in blocks of so many elements.
 FORWARD = ByWidth(
     {"elements": 1024, "per_thread": 16},
-    {8192: {"per_thread": 32}, 32768: {"elements": 8192}, 65536: {"elements": 16384}},
+    {
+        8192: {"per_thread": 32},
+        16384: {"per_thread": 16},
+        32768: {"elements": 8192, "per_thread": 32},
+        65536: {"elements": 16384},
+    },
 )
 BACKWARD = ByWidth(
     {"elements": 1024, "per_thread": 16},

@@ -163,11 +163,15 @@ def _sparsemax_bwd_wide(DX, DY, Y, n_cols, BLOCK_COLS: tl.constexpr):
 # With what the kernels are launched; tuning.py says what it means and what may be tried.
 FORWARD = ByWidth(
     {"elements": 1024, "per_thread": 16},
-    {4096: {"per_thread": 32}, 16384: {"per_thread": 16}, 32768: {"elements": 16384}},
+    {
+        4096: {"per_thread": 32},
+        32768: {"elements": 8192, "per_thread": 16},
+        65536: {"elements": 16384},
+    },
 )
 BACKWARD = ByWidth(
     {"elements": 1024, "per_thread": 16},
-    {8192: {"per_thread": 32}, 32768: {"elements": 16384, "per_thread": 16}},
+    {8192: {"per_thread": 32}, 32768: {"elements": 16384}},
 )
 
 

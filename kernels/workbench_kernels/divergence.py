@@ -229,8 +229,10 @@ def as_rows(x: Tensor) -> Tensor:
     """
     if x.stride(-1) != 1:
         x = x.contiguous()
-    if x.ndim < 3:
-        return x.reshape((1,) * (3 - x.ndim) + x.shape)
+    if x.ndim < 3 or x.is_contiguous():
+        x = x.reshape(-1, x.shape[-1])
+        # Of a single batch the stride says nothing, but Triton would compile for what divides it.
+        return x.as_strided((1, *x.shape), (0, *x.stride()))
     return x.reshape(-1, *x.shape[-2:])
 
 

@@ -9,6 +9,8 @@ import os
 import pytest
 import torch
 
+LIBRARY = "test_library.py"
+
 if not torch.cuda.is_available():
     # Before any kernel module is imported: `triton.jit` decides at decoration.
     os.environ["TRITON_INTERPRET"] = "1"
@@ -20,4 +22,4 @@ if not torch.cuda.is_available():
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The ops' tests last: they compile, after which PyTorch traces sizes in other forms."""
-    items.sort(key=lambda item: item.path.parent.name == "kernels")
+    items.sort(key=lambda item: item.path.parent.name == "kernels" or item.path.name == LIBRARY)

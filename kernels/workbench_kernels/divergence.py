@@ -7,6 +7,8 @@ Q are log-probabilities. Kernels take logarithms to the base 2, as the exponents
 
 from __future__ import annotations
 
+import math
+
 import torch
 import triton
 import triton.language as tl
@@ -204,7 +206,8 @@ def outputs(x: Tensor, reduction: str, kept: int) -> tuple[Tensor, Tensor, Tenso
     """What a forward returns, not filled yet: the loss; so many numbers of each row for the
     backward; what each row counts in a mean, empty where that is 1.
     """
-    shape, n_rows = x.shape[:-1], x.shape[:-1].numel()
+    shape = x.shape[:-1]
+    n_rows = math.prod(shape)  # a shape's own count of elements is one that is compiled for
     return (
         x.new_empty(shape if reduction == "none" else (), dtype=torch.float32),
         x.new_empty((kept, n_rows), dtype=torch.float32),
@@ -229,8 +232,10 @@ def as_rows(x: Tensor) -> Tensor:
     """
     if x.stride(-1) != 1:
         x = x.contiguous()
-    if x.ndim < 3:
-        return x.reshape((1,) * (3 - x.ndim) + x.shape)
+    if x.ndim < 3 or x.is_contiguous():
+        x = x.reshape(-1, x.shape[-1])
+        # Of a single batch the stride says nothing, but Triton would compile for what divides it.
+        return x.as_strided((1, *x.shape), (0, *x.stride()))
     return x.reshape(-1, *x.shape[-2:])
 
 

@@ -38,6 +38,7 @@ from workbench_kernels.products import add_product, multiply, read_count
 from workbench_kernels.tuning import Table
 
 _ALIGNED = 128  # rows of a chunk are a multiple of a product's tile, where there are so many
+_STARTS = 16  # rows of which a chunk's first is a multiple: else Triton compiles for it anew
 _SCAN = 1024  # rows at a time, where one program goes through all of them
 _COLUMNS = 1024  # of a row, for a program that copies it
 _SUMMED, _NARROW = 512, 128  # rows and columns that one program adds up
@@ -120,12 +121,13 @@ def kept_rows(target: Tensor, ignore_index: int, *, compact: bool) -> Rows:
 
 def chunk_rows(n_rows: int, row_bytes: int, chunk_bytes: int) -> int:
     """How many rows of so many bytes go through a buffer at a time: as many as fit, in equal
-    chunks.
+    chunks that begin at multiples of 16 rows, where there are so many.
     """
     fit = max(1, chunk_bytes // row_bytes)
+    fit -= fit % _STARTS if fit > _STARTS else 0
     even = -(-n_rows // max(1, -(-n_rows // fit)))
-    aligned = -(-even // _ALIGNED) * _ALIGNED
-    return max(1, aligned if aligned <= fit else min(fit, even))
+    sizes = (-(-even // unit) * unit for unit in (_ALIGNED, _STARTS, 1))
+    return max(1, next(size for size in sizes if size <= fit))
 
 
 def bounds(start: int, stop: int, row_bytes: int, chunk_bytes: int) -> list[tuple[int, int]]:

@@ -36,8 +36,8 @@ def _add_parts(
 ):
     for index in tl.static_range(COUNT):
         if tl.program_id(1) == index:
-            n_parts, n_cols = sizes[index]
-            _add(OUTS[index], PARTS[index], n_parts, n_cols, BLOCK_PARTS, BLOCK_COLS)
+            odd, n_cols = sizes[index]
+            _add(OUTS[index], PARTS[index], (odd - 3) // 2, n_cols, BLOCK_PARTS, BLOCK_COLS)
 
 
 def add_parts(parts: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -62,7 +62,9 @@ def add_all_parts(
         _add_parts[(triton.cdiv(n_cols, block_cols), len(outs))](
             tuple(outs),
             tuple(parts),
-            tuple(tuple(part.shape) for part in parts),
+            # Triton compiles for a 1 and for multiples of 16, in a tuple whatever it is told: how
+            # many parts there are, which the number of rows decides, is passed as neither.
+            tuple((2 * part.shape[0] + 3, part.shape[1]) for part in parts),
             COUNT=len(outs),
             BLOCK_PARTS=128,
             BLOCK_COLS=block_cols,

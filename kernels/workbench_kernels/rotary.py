@@ -188,11 +188,17 @@ def tokens_outermost(x: Tensor, heads_dim: int) -> bool:
 
 
 def empty_like(x: Tensor, heads_dim: int, tokens_outermost: bool) -> Tensor:
-    """Dense memory of the shape of `x`."""
-    x = x.movedim(heads_dim, -2)
-    shape = x.shape if tokens_outermost else x.transpose(-2, -3).shape
-    dense = torch.empty(shape, dtype=x.dtype, device=x.device)
-    return (dense if tokens_outermost else dense.transpose(-2, -3)).movedim(-2, heads_dim)
+    """Dense memory of the shape of `x`. No view: of two that an op gives, PyTorch lets neither be
+    changed in place.
+    """
+    *dims, features = range(x.ndim)
+    heads = dims.pop(heads_dim % x.ndim)
+    dims.insert(len(dims) if tokens_outermost else len(dims) - 1, heads)
+    strides, size = [1] * x.ndim, x.shape[features]
+    for dim in reversed(dims):
+        strides[dim] = size
+        size = size * x.shape[dim]
+    return torch.empty_strided(x.shape, strides, dtype=x.dtype, device=x.device)
 
 
 def check_heads(op: str, q: Tensor, k: Tensor, heads_dim: int) -> None:

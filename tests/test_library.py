@@ -1,0 +1,109 @@
+"""What the library promises of every op beside its values: under a checkpoint, under autocast,
+compiled for many token counts, as a module that is saved and sharded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from triton.runtime.interpreter import InterpretedFunction
+from whole_library import COUNTS, OPS, alike, check_checkpoint, compilations, find, train_sharded
+
+from workbench_kernels import testing, truth
+
+HERE = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+@pytest.mark.parametrize("name", OPS)
+def test_under_a_checkpoint(name: str, use_reentrant: bool) -> None:
+    check_checkpoint(find(name), use_reentrant=use_reentrant)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_under_autocast(name: str) -> None:
+    """Products are of what autocast casts; all other ops give what they give without it."""
+    op = find(name)
+    inputs = [t.float() if t.is_floating_point() else t for t in op.draw()]
+    upstream = op.upstream(inputs)
+    narrow = [t.bfloat16() if t.is_floating_point() else t for t in inputs]
+    wanted = op.step(narrow if op.spec.products else inputs, upstream)
+    with torch.autocast(testing.device().type, torch.bfloat16):
+        got = op.step(inputs, upstream)
+    for grad in (name for name in wanted if name.startswith("d")):
+        wanted[grad] = wanted[grad].float()  # leaves have gradients of their own dtype
+    alike(op, got, wanted)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_outputs_may_be_changed_in_place(name: str) -> None:
+    op = find(name)
+    _, outputs = truth.call(op.spec, op.function, op.draw())
+    for y in outputs:
+        y.mul_(2)
+
+
+@contextmanager
+def without_launches() -> Iterator[None]:
+    """Kernels do nothing: what is compiled doesn't hang on their results."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InterpretedFunction, "run", lambda *_, **__: None)
+        yield
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_a_hundred_token_counts_are_compiled_twice(name: str) -> None:
+    """For the first count, then for any."""
+    assert compilations(find(name), [2 + count % 97 for count in COUNTS], without_launches) == 2
+
+
+@pytest.fixture(scope="module")
+def kernels() -> dict[str, list[str]]:
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    path = os.pathsep.join(map(str, (HERE, HERE / "kernels", HERE / "tests")))
+    command = [sys.executable, "-c", "import whole_library; whole_library.print_kernels()"]
+    told = subprocess.run(
+        command, env=environment | {"PYTHONPATH": path}, check=True, stdout=subprocess.PIPE
+    )
+    found: dict[str, list[str]] = json.loads(told.stdout)
+    return found
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_a_hundred_token_counts_need_the_kernels_of_one(
+    name: str, kernels: dict[str, list[str]]
+) -> None:
+    """Triton compiles a kernel for each dtype and constant, and for what a number or an address is
+    divisible by: at no width that is timed does any of it follow from how many tokens there are.
+    """
+    assert not kernels[name]
+
+
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    return train_sharded(tmp_path_factory.mktemp("ranks"))
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_sharded_modules_learn_what_whole_ones_do(name: str, sharded: dict[str, list[str]]) -> None:
+    assert not sharded[name], "\n".join(sharded[name])
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_modules_are_what_they_save(name: str) -> None:
+    op = find(name)
+    inputs = op.draw()
+    module, other = op.module(inputs), op.module(op.draw(seed=1))
+    saved = module.state_dict()
+    assert set(saved) <= set(op.spec.tensors)
+    other.load_state_dict(saved)
+    passed = op.passed(module, inputs)
+    torch.testing.assert_close(other(*passed), module(*passed), rtol=0, atol=0, equal_nan=True)

@@ -49,14 +49,14 @@ def test_along_any_dimension(dim: int) -> None:
 
 def test_refuses_a_dimension_that_is_not_there() -> None:
     with pytest.raises(IndexError):
-        softmax(torch.randn(2, 3), 2)
+        softmax(torch.randn(2, 3, device=testing.device()), 2)
 
 
 @pytest.mark.parametrize("cols", [5120, 33000])
 def test_of_extreme_numbers(cols: int) -> None:
     """A row in pieces and one in blocks: masked out, all the same, and one that is infinite."""
-    x = torch.full((4, cols), float("-inf"))
-    x[0, 77], x[1], x[2, :5], x[3] = 3.0, 60000.0, -60000.0, torch.randn(cols)
+    x = torch.full((4, cols), float("-inf"), device=testing.device())
+    x[0, 77], x[1], x[2, :5], x[3] = 3.0, 60000.0, -60000.0, torch.randn_like(x[3])
     torch.testing.assert_close(softmax(x), torch.softmax(x, -1))
     x[3, 1] = float("inf")
     assert softmax(x)[3].isnan().any() and not softmax(x)[:3].isnan().any()

@@ -353,12 +353,12 @@ def _qk_norm_rope_bwd(
 # With what the kernels are launched; tuning.py says what it means and what may be tried. A program
 # holds `elements` of each of `heads` heads, which share what it read of the tables.
 FORWARD = ByWidth(
-    {"elements": 2048, "per_thread": 16, "heads": 4},
+    {"elements": 1024, "per_thread": 16, "heads": 4},
     {256: {"heads": 2}},
     choices={"heads": (4, 2, 8, 1)},
 )
 BACKWARD = ByWidth(
-    {"elements": 2048, "per_thread": 16, "heads": 2, "stages": 3, "resident": 12},
+    {"elements": 1024, "per_thread": 16, "heads": 2, "stages": 2, "resident": 12},
     {256: {"heads": 1}},
     choices={"heads": (2, 4, 1, 8), "resident": (12, 16, 8, 24, 32)},
 )

@@ -192,7 +192,7 @@ def stages(tile: Tile, loads: int, dtype: torch.dtype) -> int:
     crowd the shared memory.
 
     `loads` full-size tensors are read per step; a pipeline of n holds n - 1 steps of them in shared
-    memory.
+    memory, or n where the loop works in a condition (`pieces`).
     """
     step = loads * tile.pieces * tile.block_rows * tile.block_cols * dtype.itemsize
     return tile.stages if (tile.stages - 1) * step <= _SHARED_BYTES else 1

@@ -178,6 +178,7 @@ def _layer_norm_bwd(
             products = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
             weighted = ()
             shifted = ()
+            gs = ()
             for piece in tl.static_range(PIECES):
                 above = dy[piece].to(tl.float32)
                 xhat = (x[piece].to(tl.float32) - mean) * rstd
@@ -189,6 +190,7 @@ def _layer_norm_bwd(
                     g = _scaled(above, WEIGHT, cols, n_cols)
                     total += g
                     products += g * xhat
+                    gs = pieces.append(gs, g)
             dweight = weighted
             dbias = shifted
             if DX is not None:
@@ -199,8 +201,7 @@ def _layer_norm_bwd(
                 level = level * share * rstd - mean * slope
                 for piece in tl.static_range(PIECES):
                     cols = pieces.places(rows, piece, BLOCK_COLS)
-                    g = _scaled(dy[piece].to(tl.float32), WEIGHT, cols, n_cols)
-                    dx = g * rstd - (x[piece].to(tl.float32) * slope + level)
+                    dx = gs[piece] * rstd - (x[piece].to(tl.float32) * slope + level)
                     mask = row_mask & (cols < n_cols)
                     tl.store(DX + at + cols, dx.to(DX.dtype.element_ty), mask=mask)
     place = tl.program_id(0) * n_cols + side

@@ -249,7 +249,9 @@ FORWARD = ByWidth(
 BACKWARD = ByWidth(
     {"elements": 4096, "per_thread": 16, "stages": 3, "resident": 16},
     {
-        8192: {"per_thread": 32, "stages": 2},
+        4096: {"stages": 2},
+        8192: {"per_thread": 32, "resident": 8},
+        16384: {"resident": 16},
         32768: {"elements": 8192, "stages": 3},
     },
 )

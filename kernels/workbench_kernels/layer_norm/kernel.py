@@ -255,8 +255,8 @@ FORWARD = ByWidth(
 BACKWARD = ByWidth(
     {"elements": 4096, "per_thread": 16, "stages": 3, "resident": 16},
     {
-        4096: {"stages": 2},
-        8192: {"stages": 3, "per_thread": 32, "resident": 8},
+        4096: {"per_thread": 32, "stages": 2, "resident": 8},
+        8192: {"stages": 3},
         16384: {"stages": 2, "resident": 16},
         32768: {"elements": 8192, "stages": 3},
     },

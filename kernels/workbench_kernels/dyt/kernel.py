@@ -201,7 +201,7 @@ def backward(
             n_cols,
             BLOCK_ROWS=tile.block_rows,
             BLOCK_COLS=tile.block_cols,
-            STAGES=stages(tile, 2, x.dtype),
+            STAGES=stages(tile, 2, x.dtype, conditional=True),
             num_warps=tile.num_warps,
         )
     shapes = (alpha.shape, weight.shape, weight.shape)

@@ -364,7 +364,7 @@ def _launch_bwd(
             PIECES=tile.pieces,
             BLOCK_ROWS=tile.block_rows,
             BLOCK_COLS=tile.block_cols,
-            STAGES=stages(tile, 3, s.dtype),
+            STAGES=stages(tile, 2, s.dtype, conditional=True),
             num_warps=tile.num_warps,
         )
     return None if parts is None else add_parts(parts, s.shape[-1:], s.dtype)

@@ -365,7 +365,7 @@ def _launch_bwd(
             PIECES=tile.pieces,
             BLOCK_ROWS=tile.block_rows,
             BLOCK_COLS=tile.block_cols,
-            STAGES=stages(tile, 2, x.dtype),
+            STAGES=stages(tile, 2, x.dtype, conditional=True),
             num_warps=tile.num_warps,
         )
     given = [parts for parts in (dweight_parts, dbias_parts) if parts is not None]

@@ -320,7 +320,7 @@ def _launch_bwd(
             PIECES=tile.pieces,
             BLOCK_ROWS=tile.block_rows,
             BLOCK_COLS=tile.block_cols,
-            STAGES=stages(tile, 2, x.dtype),
+            STAGES=stages(tile, 2, x.dtype, conditional=True),
             num_warps=tile.num_warps,
         )
     return None if parts is None else add_parts(parts, x.shape[-1:], x.dtype)

@@ -64,6 +64,7 @@ class Tile(NamedTuple):
 # Rows wider than this don't fit the registers of a program: they are read in blocks, in passes.
 WIDEST_ROW = 16384
 _SHARED_BYTES = 96 * 1024  # of a program's shared memory, what the buffers of its loop may take
+_MOST_SHARED_BYTES = 160 * 1024  # with the step that is worked on, where that has a buffer too
 
 
 @cache
@@ -187,15 +188,17 @@ def _power_of_2(number: int) -> int:
     return 1 << max(0, number.bit_length() - 1)
 
 
-def stages(tile: Tile, loads: int, dtype: torch.dtype) -> int:
+def stages(tile: Tile, loads: int, dtype: torch.dtype, conditional: bool = False) -> int:
     """How many steps ahead a loop over rows loads: as the tile says, or 1 where the buffers would
     crowd the shared memory.
 
     `loads` full-size tensors are read per step; a pipeline of n holds n - 1 steps of them in shared
-    memory.
+    memory, or n where the loop works in a condition (`pieces`), as `conditional` says.
     """
     step = loads * tile.pieces * tile.block_rows * tile.block_cols * dtype.itemsize
-    return tile.stages if (tile.stages - 1) * step <= _SHARED_BYTES else 1
+    held = tile.stages * step if conditional else 0
+    fits = (tile.stages - 1) * step <= _SHARED_BYTES and held <= _MOST_SHARED_BYTES
+    return tile.stages if fits else 1
 
 
 def programs(x: Tensor, n_rows: int, tile: Tile, columns: int = 1) -> int:

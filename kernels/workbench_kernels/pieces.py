@@ -6,6 +6,18 @@ is only used once, as a weight is, is there for one piece at a time. `launch.pie
 how many pieces, PIECES, of how many columns, BLOCK_COLS, a row falls.
 
 Pieces are a tuple of [BLOCK_ROWS, BLOCK_COLS].
+
+A loop over rows loads them first and does all else in a condition that always holds:
+
+    for start in tl.range(first, n_rows, step, num_stages=STAGES):
+        dy = pieces.load(…)
+        if start < n_rows:
+            …
+
+Triton loads ahead whatever stands in the loop itself: a weight too, row after row, past the L1
+cache that has it. And it issues the next loads after what stands in the loop, but before what
+stands in a condition; so two stages are enough to load while a row is worked on, and take the
+shared memory of two steps. The condition itself is compiled away.
 """
 
 from __future__ import annotations
@@ -18,6 +30,16 @@ import triton.language as tl
 def columns(piece: tl.constexpr, BLOCK_COLS: tl.constexpr):
     """The columns of a piece: [1, BLOCK_COLS]."""
     return piece * BLOCK_COLS + tl.arange(0, BLOCK_COLS)[None, :]
+
+
+@triton.jit
+def places(rows, piece: tl.constexpr, BLOCK_COLS: tl.constexpr):
+    """The columns of a piece, once for each of the `rows`: [BLOCK_ROWS, BLOCK_COLS].
+
+    What all rows share, as a weight, is read at these places by the threads that hold the rows, out
+    of the L1 cache; read once, threads would have to exchange it.
+    """
+    return columns(piece, BLOCK_COLS) + tl.zeros_like(rows)
 
 
 @triton.jit

@@ -9,7 +9,8 @@ Forward, of a row of C elements:
 Backward, ds what comes back to s itself:
     ŝ       = s · rstd
     g       = dy · (weight + offset)
-    dx      = (g − ŝ · Σⱼ g · ŝ / C) · rstd + ds, and dresidual is the same
+    slope   = Σⱼ g · ŝ / C · rstd²
+    dx      = g · rstd − s · slope + ds, and dresidual is the same
     dweight = Σᵢ dy · ŝ
 
 x, residual, weight, y, s: float32, bfloat16 or float16; arithmetic in float32. Every row's rstd is
@@ -160,6 +161,7 @@ def _fused_add_rms_norm_bwd(
     """Every so many rows: whole ones, or without DX a block of their columns."""
     side = tl.program_id(1) * PIECES * BLOCK_COLS
     left = n_cols - side
+    share = numerics.divide(1.0, n_cols)
     dweight = pieces.zeros(PIECES, BLOCK_ROWS, BLOCK_COLS)
     first, step = tl.program_id(0) * BLOCK_ROWS, tl.num_programs(0) * BLOCK_ROWS
     for start in tl.range(first, n_rows, step, num_stages=STAGES):
@@ -169,28 +171,34 @@ def _fused_add_rms_norm_bwd(
         dy = pieces.load(DY + at, row_mask, left, PIECES, BLOCK_COLS)
         s = pieces.load(S + at, row_mask, left, PIECES, BLOCK_COLS)
         rstd = tl.load(RSTD + rows, mask=row_mask, other=0.0)
-        if DWEIGHT_PARTS is not None:
-            added = ()
-            for piece in tl.static_range(PIECES):
-                shat = s[piece].to(tl.float32) * rstd
-                added = pieces.append(added, dweight[piece] + dy[piece].to(tl.float32) * shat)
-            dweight = added
-        if DX is not None:
+        # It always is; pieces.py says what the condition is for.
+        if start < n_rows:
+            if DS is not None:
+                # Of use only after the sums: till then it is on its way.
+                ds = pieces.load(DS + at, row_mask, left, PIECES, BLOCK_COLS)
             products = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
+            weighted = ()
             gs = ()
             for piece in tl.static_range(PIECES):
-                cols = pieces.columns(piece, BLOCK_COLS)
-                g = _weighted(dy[piece].to(tl.float32), WEIGHT, cols, n_cols, offset, False)
-                products += g * (s[piece].to(tl.float32) * rstd)
-                gs = pieces.append(gs, g)
-            mean = numerics.divide(tl.sum(products, axis=1, keep_dims=True), n_cols)
-            for piece in tl.static_range(PIECES):
-                cols = pieces.columns(piece, BLOCK_COLS)
-                mask = row_mask & (cols < n_cols)
-                dx = (gs[piece] - s[piece].to(tl.float32) * rstd * mean) * rstd
-                if DS is not None:
-                    dx += tl.load(DS + at + cols, mask=mask, other=0.0).to(tl.float32)
-                tl.store(DX + at + cols, dx.to(DX.dtype.element_ty), mask=mask)
+                above = dy[piece].to(tl.float32)
+                shat = s[piece].to(tl.float32) * rstd
+                # The compiler drops a sum that is not stored.
+                weighted = pieces.append(weighted, dweight[piece] + above * shat)
+                if DX is not None:
+                    cols = pieces.places(rows, piece, BLOCK_COLS)
+                    g = _weighted(above, WEIGHT, cols, n_cols, offset, False)
+                    products += g * shat
+                    gs = pieces.append(gs, g)
+            dweight = weighted
+            if DX is not None:
+                slope = tl.sum(products, axis=1, keep_dims=True) * share * rstd * rstd
+                for piece in tl.static_range(PIECES):
+                    cols = pieces.places(rows, piece, BLOCK_COLS)
+                    dx = gs[piece] * rstd - s[piece].to(tl.float32) * slope
+                    if DS is not None:
+                        dx += ds[piece].to(tl.float32)
+                    mask = row_mask & (cols < n_cols)
+                    tl.store(DX + at + cols, dx.to(DX.dtype.element_ty), mask=mask)
     if DWEIGHT_PARTS is not None:
         PARTS = DWEIGHT_PARTS + tl.program_id(0) * n_cols + side
         pieces.store_sums(PARTS, dweight, left, PIECES, BLOCK_COLS)
@@ -241,7 +249,9 @@ FORWARD = ByWidth(
 BACKWARD = ByWidth(
     {"elements": 4096, "per_thread": 16, "stages": 3, "resident": 16},
     {
-        8192: {"per_thread": 32, "stages": 2},
+        4096: {"stages": 2},
+        8192: {"per_thread": 32, "resident": 8},
+        16384: {"resident": 16},
         32768: {"elements": 8192, "stages": 3},
     },
 )
@@ -354,7 +364,7 @@ def _launch_bwd(
             PIECES=tile.pieces,
             BLOCK_ROWS=tile.block_rows,
             BLOCK_COLS=tile.block_cols,
-            STAGES=stages(tile, 3, s.dtype),
+            STAGES=stages(tile, 2, s.dtype, conditional=True),
             num_warps=tile.num_warps,
         )
     return None if parts is None else add_parts(parts, s.shape[-1:], s.dtype)

@@ -9,7 +9,9 @@ Forward, of a row of C elements:
 Backward:
     x̂       = (x − mean) · rstd
     g       = dy · weight
-    dx      = (g − Σⱼ g / C − x̂ · Σⱼ g · x̂ / C) · rstd
+    slope   = Σⱼ g · x̂ / C · rstd²
+    level   = Σⱼ g / C · rstd − mean · slope
+    dx      = g · rstd − (x · slope + level), which is (g − Σⱼ g / C − x̂ · Σⱼ g · x̂ / C) · rstd
     dweight = Σᵢ dy · x̂
     dbias   = Σᵢ dy
 
@@ -158,6 +160,7 @@ def _layer_norm_bwd(
     """Every so many rows: whole ones, or without DX a block of their columns."""
     side = tl.program_id(1) * PIECES * BLOCK_COLS
     left = n_cols - side
+    share = numerics.divide(1.0, n_cols)
     dweight = pieces.zeros(PIECES, BLOCK_ROWS, BLOCK_COLS)
     dbias = pieces.zeros(PIECES, BLOCK_ROWS, BLOCK_COLS)
     first, step = tl.program_id(0) * BLOCK_ROWS, tl.num_programs(0) * BLOCK_ROWS
@@ -169,34 +172,38 @@ def _layer_norm_bwd(
         x = pieces.load(X + at, row_mask, left, PIECES, BLOCK_COLS)
         mean = tl.load(MEAN + rows, mask=row_mask, other=0.0)
         rstd = tl.load(RSTD + rows, mask=row_mask, other=0.0)
-        if DWEIGHT_PARTS is not None:
-            added = ()
-            for piece in tl.static_range(PIECES):
-                xhat = (x[piece].to(tl.float32) - mean) * rstd
-                added = pieces.append(added, dweight[piece] + dy[piece].to(tl.float32) * xhat)
-            dweight = added
-        if DBIAS_PARTS is not None:
-            added = ()
-            for piece in tl.static_range(PIECES):
-                added = pieces.append(added, dbias[piece] + dy[piece].to(tl.float32))
-            dbias = added
-        if DX is not None:
+        # It always is; pieces.py says what the condition is for.
+        if start < n_rows:
             total = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
             products = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
+            weighted = ()
+            shifted = ()
+            gs = ()
             for piece in tl.static_range(PIECES):
-                cols = pieces.columns(piece, BLOCK_COLS)
-                g = _scaled(dy[piece].to(tl.float32), WEIGHT, cols, n_cols)
-                total += g
-                products += g * ((x[piece].to(tl.float32) - mean) * rstd)
-            level = numerics.divide(tl.sum(total, axis=1, keep_dims=True), n_cols)
-            slope = numerics.divide(tl.sum(products, axis=1, keep_dims=True), n_cols)
-            for piece in tl.static_range(PIECES):
-                cols = pieces.columns(piece, BLOCK_COLS)
-                g = _scaled(dy[piece].to(tl.float32), WEIGHT, cols, n_cols)
+                above = dy[piece].to(tl.float32)
                 xhat = (x[piece].to(tl.float32) - mean) * rstd
-                dx = (g - level - xhat * slope) * rstd
-                mask = row_mask & (cols < n_cols)
-                tl.store(DX + at + cols, dx.to(DX.dtype.element_ty), mask=mask)
+                # The compiler drops a sum that is not stored.
+                weighted = pieces.append(weighted, dweight[piece] + above * xhat)
+                shifted = pieces.append(shifted, dbias[piece] + above)
+                if DX is not None:
+                    cols = pieces.places(rows, piece, BLOCK_COLS)
+                    g = _scaled(above, WEIGHT, cols, n_cols)
+                    total += g
+                    products += g * xhat
+                    gs = pieces.append(gs, g)
+            dweight = weighted
+            dbias = shifted
+            if DX is not None:
+                # Both at once: threads wait for each other as long for two sums as for one.
+                sums = tl.sum(tl.join(total, products), axis=1, keep_dims=True)
+                level, slope = tl.split(sums)
+                slope *= share * rstd * rstd
+                level = level * share * rstd - mean * slope
+                for piece in tl.static_range(PIECES):
+                    cols = pieces.places(rows, piece, BLOCK_COLS)
+                    dx = gs[piece] * rstd - (x[piece].to(tl.float32) * slope + level)
+                    mask = row_mask & (cols < n_cols)
+                    tl.store(DX + at + cols, dx.to(DX.dtype.element_ty), mask=mask)
     place = tl.program_id(0) * n_cols + side
     if DWEIGHT_PARTS is not None:
         pieces.store_sums(DWEIGHT_PARTS + place, dweight, left, PIECES, BLOCK_COLS)
@@ -248,8 +255,8 @@ FORWARD = ByWidth(
 BACKWARD = ByWidth(
     {"elements": 4096, "per_thread": 16, "stages": 3, "resident": 16},
     {
-        4096: {"stages": 2},
-        8192: {"stages": 3, "per_thread": 32, "resident": 8},
+        4096: {"per_thread": 32, "stages": 2, "resident": 8},
+        8192: {"stages": 3},
         16384: {"stages": 2, "resident": 16},
         32768: {"elements": 8192, "stages": 3},
     },
@@ -312,7 +319,8 @@ def backward(
     dy, x, weight = dy.contiguous(), x.contiguous(), contiguous(weight)
     n_cols = x.shape[-1]
     dx = torch.empty_like(x, memory_format=torch.contiguous_format) if needs[0] else None
-    if n_cols <= WIDEST_ROW:
+    # In float32 half as wide: with both sums, what is read of a row fills the registers too.
+    if n_cols * x.element_size() <= 2 * WIDEST_ROW:
         tile = piece_tile(n_cols, BACKWARD)
         sums = _launch_bwd(dx, dy, x, weight, mean, rstd, tile, needs)
     else:
@@ -358,7 +366,7 @@ def _launch_bwd(
             PIECES=tile.pieces,
             BLOCK_ROWS=tile.block_rows,
             BLOCK_COLS=tile.block_cols,
-            STAGES=stages(tile, 2, x.dtype),
+            STAGES=stages(tile, 2, x.dtype, conditional=True),
             num_warps=tile.num_warps,
         )
     given = [parts for parts in (dweight_parts, dbias_parts) if parts is not None]

@@ -8,7 +8,8 @@ Forward, of a row of C elements:
 Backward:
     x̂       = x · rstd
     g       = dy · (weight + offset)
-    dx      = (g − x̂ · Σⱼ g · x̂ / C) · rstd
+    slope   = Σⱼ g · x̂ / C · rstd²
+    dx      = g · rstd − x · slope, which is (g − x̂ · Σⱼ g · x̂ / C) · rstd
     dweight = Σᵢ dy · x̂
 
 x, weight, y: float32, bfloat16 or float16; arithmetic in float32. Every row's rstd is kept.
@@ -138,6 +139,7 @@ def _rms_norm_bwd(
     """Every so many rows: whole ones, or without DX a block of their columns."""
     side = tl.program_id(1) * PIECES * BLOCK_COLS
     left = n_cols - side
+    share = numerics.divide(1.0, n_cols)
     dweight = pieces.zeros(PIECES, BLOCK_ROWS, BLOCK_COLS)
     first, step = tl.program_id(0) * BLOCK_ROWS, tl.num_programs(0) * BLOCK_ROWS
     for start in tl.range(first, n_rows, step, num_stages=STAGES):
@@ -147,26 +149,29 @@ def _rms_norm_bwd(
         dy = pieces.load(DY + at, row_mask, left, PIECES, BLOCK_COLS)
         x = pieces.load(X + at, row_mask, left, PIECES, BLOCK_COLS)
         rstd = tl.load(RSTD + rows, mask=row_mask, other=0.0)
-        if DWEIGHT_PARTS is not None:
-            added = ()
-            for piece in tl.static_range(PIECES):
-                xhat = x[piece].to(tl.float32) * rstd
-                added = pieces.append(added, dweight[piece] + dy[piece].to(tl.float32) * xhat)
-            dweight = added
-        if DX is not None:
+        # It always is; pieces.py says what the condition is for.
+        if start < n_rows:
             products = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
+            weighted = ()
             gs = ()
             for piece in tl.static_range(PIECES):
-                cols = pieces.columns(piece, BLOCK_COLS)
-                g = _weighted(dy[piece].to(tl.float32), WEIGHT, cols, cols < n_cols, offset, False)
-                products += g * (x[piece].to(tl.float32) * rstd)
-                gs = pieces.append(gs, g)
-            mean = numerics.divide(tl.sum(products, axis=1, keep_dims=True), n_cols)
-            for piece in tl.static_range(PIECES):
-                cols = pieces.columns(piece, BLOCK_COLS)
-                dx = (gs[piece] - x[piece].to(tl.float32) * rstd * mean) * rstd
-                mask = row_mask & (cols < n_cols)
-                tl.store(DX + at + cols, dx.to(DX.dtype.element_ty), mask=mask)
+                above = dy[piece].to(tl.float32)
+                xhat = x[piece].to(tl.float32) * rstd
+                # The compiler drops a sum that is not stored.
+                weighted = pieces.append(weighted, dweight[piece] + above * xhat)
+                if DX is not None:
+                    cols = pieces.places(rows, piece, BLOCK_COLS)
+                    g = _weighted(above, WEIGHT, cols, cols < n_cols, offset, False)
+                    products += g * xhat
+                    gs = pieces.append(gs, g)
+            dweight = weighted
+            if DX is not None:
+                slope = tl.sum(products, axis=1, keep_dims=True) * share * rstd * rstd
+                for piece in tl.static_range(PIECES):
+                    cols = pieces.places(rows, piece, BLOCK_COLS)
+                    dx = gs[piece] * rstd - x[piece].to(tl.float32) * slope
+                    mask = row_mask & (cols < n_cols)
+                    tl.store(DX + at + cols, dx.to(DX.dtype.element_ty), mask=mask)
     if DWEIGHT_PARTS is not None:
         PARTS = DWEIGHT_PARTS + tl.program_id(0) * n_cols + side
         pieces.store_sums(PARTS, dweight, left, PIECES, BLOCK_COLS)
@@ -214,9 +219,8 @@ FORWARD = ByWidth(
 BACKWARD = ByWidth(
     {"elements": 4096, "per_thread": 16, "stages": 3, "resident": 16},
     {
-        4096: {"elements": 8192},
-        8192: {"elements": 1024, "per_thread": 32, "stages": 4},
-        16384: {"stages": 2},
+        8192: {"per_thread": 32, "resident": 8},
+        16384: {"stages": 2, "resident": 16},
         32768: {"elements": 8192, "stages": 3},
     },
 )
@@ -316,7 +320,7 @@ def _launch_bwd(
             PIECES=tile.pieces,
             BLOCK_ROWS=tile.block_rows,
             BLOCK_COLS=tile.block_cols,
-            STAGES=stages(tile, 2, x.dtype),
+            STAGES=stages(tile, 2, x.dtype, conditional=True),
             num_warps=tile.num_warps,
         )
     return None if parts is None else add_parts(parts, x.shape[-1:], x.dtype)

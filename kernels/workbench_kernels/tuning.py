@@ -20,11 +20,11 @@ CHOICES: Mapping[str, tuple[int, ...]] = MappingProxyType(
         # Elements a program holds; a row that is reduced is held whole.
         "elements": (1024, 2048, 4096, 512, 8192, 256, 16384, 32768),
         # Elements a thread holds: they decide the warps, elements / (32 · per_thread).
-        "per_thread": (16, 8, 32, 4, 64),
+        "per_thread": (16, 8, 32, 4, 64, 40),
         # Steps ahead a loop loads.
         "stages": (3, 2, 1, 4),
         # Warps per multiprocessor that programs which loop are started for.
-        "resident": (16, 32, 8, 64, 4),
+        "resident": (16, 32, 8, 12, 64, 4),
         # Most columns a program has, where nothing is reduced along a row.
         "columns": (1024, 512, 2048, 256, 4096, 128),
     }

@@ -146,7 +146,7 @@ def _dyt_bwd(
 # With what the kernels are launched; tuning.py says what it means and what may be tried. Hidden
 # sizes are multiples of 512 columns.
 FORWARD = Fixed({"elements": 2048, "per_thread": 16, "columns": 512})
-BACKWARD = Fixed({"elements": 2048, "per_thread": 16, "columns": 512, "stages": 2, "resident": 16})
+BACKWARD = Fixed({"elements": 2048, "per_thread": 16, "columns": 1024, "stages": 2, "resident": 12})
 
 
 def forward(x: Tensor, alpha: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -247,12 +247,11 @@ FORWARD = ByWidth(
     },
 )
 BACKWARD = ByWidth(
-    {"elements": 4096, "per_thread": 16, "stages": 3, "resident": 16},
+    {"elements": 4096, "per_thread": 16, "stages": 2, "resident": 16},
     {
-        4096: {"stages": 2},
-        8192: {"per_thread": 32, "resident": 8},
-        16384: {"resident": 16},
-        32768: {"elements": 8192, "stages": 3},
+        8192: {"per_thread": 40, "resident": 8},
+        16384: {"per_thread": 32, "stages": 1, "resident": 16},
+        32768: {"elements": 8192, "per_thread": 16, "stages": 3},
     },
 )
 

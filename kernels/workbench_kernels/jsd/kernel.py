@@ -249,7 +249,11 @@ def _jsd_bwd(
 # the L2 cache when they are read again: two to a multiprocessor, of the widest rows one.
 FORWARD = ByWidth(
     {"elements": 1024, "per_thread": 8, "stages": 1},
-    {4096: {"elements": 16384, "per_thread": 32}, 131072: {"per_thread": 16}},
+    {
+        4096: {"elements": 4096},
+        65536: {"per_thread": 16},
+        131072: {"elements": 8192, "stages": 4},
+    },
 )
 BACKWARD = ByWidth(
     {"elements": 1024, "per_thread": 8}, {4096: {"elements": 4096, "per_thread": 16}}

@@ -253,12 +253,13 @@ FORWARD = ByWidth(
     },
 )
 BACKWARD = ByWidth(
-    {"elements": 4096, "per_thread": 16, "stages": 3, "resident": 16},
+    {"elements": 4096, "per_thread": 32, "stages": 2, "resident": 8},
     {
-        4096: {"per_thread": 32, "stages": 2, "resident": 8},
-        8192: {"stages": 3},
-        16384: {"stages": 2, "resident": 16},
-        32768: {"elements": 8192, "stages": 3},
+        1024: {"elements": 8192},
+        2048: {"elements": 4096},
+        8192: {"per_thread": 40},
+        16384: {"per_thread": 64, "stages": 1},
+        32768: {"elements": 8192, "per_thread": 16, "stages": 3, "resident": 16},
     },
 )
 

@@ -217,11 +217,12 @@ FORWARD = ByWidth(
     },
 )
 BACKWARD = ByWidth(
-    {"elements": 4096, "per_thread": 16, "stages": 3, "resident": 16},
+    {"elements": 8192, "per_thread": 32, "stages": 2, "resident": 8},
     {
-        8192: {"per_thread": 32, "resident": 8},
-        16384: {"stages": 2, "resident": 16},
-        32768: {"elements": 8192, "stages": 3},
+        2048: {"elements": 4096, "per_thread": 16, "stages": 3, "resident": 16},
+        8192: {"per_thread": 40, "stages": 2, "resident": 8},
+        16384: {"per_thread": 32, "stages": 1, "resident": 16},
+        32768: {"elements": 8192, "per_thread": 16, "stages": 3},
     },
 )
 

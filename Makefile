@@ -9,7 +9,8 @@ demo: setup  ## the main job: from an op's name to the review gate
 	$(BIN)/workbench new relu2 --tier 1
 
 # These compute in their own process; all others half wait for the processes they start.
-COMPUTING := tests/kernels tests/test_draft.py tests/test_mutants.py tests/test_scan_drafts.py
+COMPUTING := tests/kernels tests/test_library.py tests/test_draft.py tests/test_mutants.py tests/test_scan_drafts.py \
+	$(wildcard tests/test_transformers_*.py) tests/test_testing.py tests/test_linear_head.py tests/test_divergence.py
 
 test: setup  ## the tests that run anywhere, kernels in the CPU interpreter
 	@echo "two lanes of tests run side by side; each is shown when it is done"

@@ -78,6 +78,7 @@ def row_tile(n_cols: int, table: Table) -> Tile:
 _PIECES = 8  # most that a row is held in
 _NARROWEST = 128  # piece
 _ONE_LOAD = 8  # elements of 16 bits
+_ONE_REQUEST = 32  # elements, in which memory is still read without waste
 
 
 @cache
@@ -122,15 +123,23 @@ def _fitting(n_cols: int, widest: int, narrowest: int) -> int:
 
 @cache
 def channel_tile(channels: int, positions: int, table: Table) -> Tile:
-    """Some channels per step and a block of their positions, where both lie side by side and each
-    channel has parameters of its own.
+    """Some channels and their positions, or a piece of those, where both lie side by side and each
+    channel has parameters of its own: all at once if the program can hold as much.
     """
     parameters = _parameters(table, channels * positions)
-    elements = _power_of_2(parameters["elements"])
-    widest = min(elements, triton.next_power_of_2(positions))
-    block_cols = _fitting(positions, widest, min(widest, _NARROWEST))
-    block_rows = min(elements // block_cols, triton.next_power_of_2(channels))
-    return _tile(block_rows, block_cols, parameters)
+    elements, per_thread = parameters["elements"], parameters["per_thread"]
+    # Blocks of one length: of 20000 positions two of 10000, not one of 16384 and a rest.
+    positions = -(-positions // -(-positions // elements))
+    whole = triton.next_power_of_2(positions)
+    narrowest = min(whole, max(_ONE_REQUEST, whole // _PIECES))
+    widest = max(narrowest, whole // max(1, per_thread // _ONE_LOAD))
+    block_cols = _fitting(positions, widest, narrowest)
+    pieces = -(-positions // block_cols)
+    block_rows = triton.next_power_of_2(channels)
+    if pieces * block_cols * block_rows > elements:
+        most = _power_of_2(min(block_rows, elements // (pieces * block_cols)))
+        block_rows = _fitting(channels, most, max(1, most // _PIECES))
+    return _tile(block_rows, block_cols, parameters, pieces)
 
 
 @cache

@@ -17,27 +17,40 @@ from torch import Tensor
 
 from workbench_kernels.launch import device_of, interpreted
 
+_SLICE = 1024  # most parts that a program adds: with few columns there are few programs
+
 
 @triton.jit
-def _add(OUT, PARTS, n_parts, n_cols, BLOCK_PARTS: tl.constexpr, BLOCK_COLS: tl.constexpr):
+def _add(OUT, PARTS, n_parts, n_cols, SLICE, BLOCK_PARTS: tl.constexpr, BLOCK_COLS: tl.constexpr):
+    """The sum of a slice of the parts, a row of OUT."""
     cols = tl.program_id(0) * BLOCK_COLS + tl.arange(0, BLOCK_COLS)[None, :]
+    first = tl.program_id(2) * SLICE
+    last = tl.minimum(n_parts, first + SLICE)
     total = tl.zeros([BLOCK_PARTS, BLOCK_COLS], tl.float32)
-    for start in range(0, n_parts, BLOCK_PARTS):
+    for start in range(first, last, BLOCK_PARTS):
         parts = start + tl.arange(0, BLOCK_PARTS)[:, None]
-        mask = (parts < n_parts) & (cols < n_cols)
+        mask = (parts < last) & (cols < n_cols)
         total += tl.load(PARTS + parts * n_cols + cols, mask=mask, other=0.0)
     out = tl.sum(total, axis=0, keep_dims=True)
+    OUT += tl.program_id(2) * n_cols
     tl.store(OUT + cols, out.to(OUT.dtype.element_ty), mask=cols < n_cols)
 
 
 @triton.jit
 def _add_parts(
-    OUTS, PARTS, sizes, COUNT: tl.constexpr, BLOCK_PARTS: tl.constexpr, BLOCK_COLS: tl.constexpr
+    OUTS,
+    PARTS,
+    sizes,
+    SLICE,
+    COUNT: tl.constexpr,
+    BLOCK_PARTS: tl.constexpr,
+    BLOCK_COLS: tl.constexpr,
 ):
     for index in tl.static_range(COUNT):
         if tl.program_id(1) == index:
             odd, n_cols = sizes[index]
-            _add(OUTS[index], PARTS[index], (odd - 3) // 2, n_cols, BLOCK_PARTS, BLOCK_COLS)
+            n_parts = (odd - 3) // 2
+            _add(OUTS[index], PARTS[index], n_parts, n_cols, SLICE, BLOCK_PARTS, BLOCK_COLS)
 
 
 def add_parts(parts: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -51,22 +64,34 @@ def add_parts(parts: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tens
 def add_all_parts(
     parts: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], dtype: torch.dtype
 ) -> list[Tensor]:
-    """`add_parts` of several tensors on one device, in one launch."""
-    outs = [part.new_empty(shape, dtype=dtype) for part, shape in zip(parts, shapes, strict=True)]
-    if not outs:
+    """`add_parts` of several tensors on one device, in one launch; many parts in several."""
+    if not parts:
         return []
+    most = max(part.shape[0] for part in parts)
+    if most > _SLICE:
+        slices = triton.cdiv(most, _SLICE)
+        sliced = [part.new_empty((slices, part.shape[1])) for part in parts]
+        _launch(sliced, parts, slices)
+        return add_all_parts(sliced, shapes, dtype)
+    outs = [part.new_empty(shape, dtype=dtype) for part, shape in zip(parts, shapes, strict=True)]
+    _launch(outs, parts, 1)
+    return outs
+
+
+def _launch(outs: Sequence[Tensor], parts: Sequence[Tensor], slices: int) -> None:
+    """Add each tensor's parts up, in so many slices."""
     n_cols = max(part.shape[1] for part in parts)
     # Narrow blocks fill a GPU; the interpreter pays for every program.
     block_cols = min(2048 if interpreted() else 32, triton.next_power_of_2(n_cols))
     with device_of(parts[0]):
-        _add_parts[(triton.cdiv(n_cols, block_cols), len(outs))](
+        _add_parts[(triton.cdiv(n_cols, block_cols), len(outs), slices)](
             tuple(outs),
             tuple(parts),
             # Triton compiles for a 1 and for multiples of 16, in a tuple whatever it is told: how
             # many parts there are, which the number of rows decides, is passed as neither.
             tuple((2 * part.shape[0] + 3, part.shape[1]) for part in parts),
+            _SLICE,
             COUNT=len(outs),
             BLOCK_PARTS=128,
             BLOCK_COLS=block_cols,
         )
-    return outs

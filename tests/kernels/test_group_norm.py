@@ -13,8 +13,8 @@ from workbench_kernels import testing
 from workbench_kernels.group_norm.spec import SPEC
 from workbench_kernels.group_norm.wrapper import GroupNorm, group_norm
 
-# Channels of 3 positions, 3 blocks of which the last is not full, and blocks of positions.
-SHAPES = [(2, 12, 3), (3, 4, 5, 7), (2, 6, 9000), (2, 6, 2, 3, 4, 5), (2, 10)]
+# What a program holds: a whole group, some of its channels and fewer at last, one, part of one.
+SHAPES = [(2, 12, 3), (3, 4, 5, 7), (2, 30, 2000), (2, 6, 9000), (2, 2, 20000), (2, 10)]
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
@@ -53,7 +53,7 @@ def test_an_infinite_parameter_makes_what_it_makes_in_pytorch(name: str) -> None
     torch.testing.assert_close(group_norm(x, weight, bias, 3), expected, equal_nan=True)
 
 
-@pytest.mark.parametrize("shape", [(2, 6, 9000), (3, 8, 33)], ids=str)
+@pytest.mark.parametrize("shape", [(2, 30, 2000), (2, 6, 9000), (3, 8, 33)], ids=str)
 def test_is_what_pytorch_computes_far_from_zero(shape: tuple[int, ...]) -> None:
     x, weight, bias = draw(*shape)
     testing.check(SPEC, group_norm, (x + 1000.0, weight, bias), parameters={"num_groups": 2})
@@ -102,6 +102,10 @@ def test_takes_no_images() -> None:
     grads = torch.autograd.grad(y.sum(), (weight, bias))
     assert y.shape == (0, 8, 5)
     assert not any(grad.any() for grad in grads)
+
+
+def test_adds_up_what_more_images_give_than_a_program_adds() -> None:
+    testing.check(SPEC, group_norm, draw(1030, 2, 3))
 
 
 @pytest.mark.parametrize("layout", testing.LAYOUTS)

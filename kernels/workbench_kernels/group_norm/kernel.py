@@ -15,9 +15,14 @@ Backward:
     dbias   = Σ s over the batch
 
 x, weight, bias, y: float32, bfloat16 or float16; arithmetic in float32. Every group's mean and rstd
-are kept, in float32. A group lies in one piece, and a program goes through it twice; the second
-time it comes out of the L2 cache, or the L1 cache if it is small.
-Full-size transfers: forward reads 1 and writes 1, backward reads 2 and writes 1.
+are kept, in float32. Full-size transfers: forward reads 1 and writes 1, backward reads 2 and writes
+1.
+
+A program holds a group, read once. Of a group too large for that it holds a part, some channels or
+part of one: it takes the sums over one part, then makes y or dx of another, `lag` parts behind,
+once the sums over that group are complete. Its second read comes out of the L2 cache. A counter
+says whose turn a part is: so who waits, waits for programs that run already, whatever the order in
+which a GPU starts them.
 """
 
 from __future__ import annotations
@@ -29,8 +34,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from workbench_kernels import numerics, op
-from workbench_kernels.launch import channel_tile, contiguous, device_of, stages
+from workbench_kernels import numerics, op, pieces
+from workbench_kernels.launch import Tile, channel_tile, contiguous, device_of, multiprocessors
 from workbench_kernels.partials import add_all_parts
 from workbench_kernels.tuning import ByWidth
 
@@ -45,145 +50,258 @@ def _of_channels(PARAMETER, channels, mask, default):
 
 
 @triton.jit
-def _place(
-    step, n_channels, n_positions, BLOCK_CHANNELS: tl.constexpr, BLOCK_POSITIONS: tl.constexpr
-):
-    """The channels of a step through a group, where it reads, and which of that there is."""
-    across = tl.cdiv(n_positions, BLOCK_POSITIONS)
-    channels = step // across * BLOCK_CHANNELS + tl.arange(0, BLOCK_CHANNELS)[:, None]
-    positions = step % across * BLOCK_POSITIONS + tl.arange(0, BLOCK_POSITIONS)[None, :]
-    mask = (channels < n_channels) & (positions < n_positions)
-    return channels, channels * n_positions + positions, mask
+def _turn(COUNTERS):
+    """The part that is this program's turn."""
+    return tl.program_id(0) if COUNTERS is None else tl.atomic_add(COUNTERS, 1, sem="relaxed")
 
 
 @triton.jit
+def _place(
+    part,
+    n_parts,
+    across,
+    n_channels,
+    n_positions,
+    SPAN: tl.constexpr,
+    BLOCK_CHANNELS: tl.constexpr,
+):
+    """Where a part lies: its group, its channels in that, its first position in them, and where
+    each of its channels begins. `across` parts of SPAN positions make a channel.
+    """
+    group = part // n_parts
+    within = part - group * n_parts
+    channels = within // across * BLOCK_CHANNELS + tl.arange(0, BLOCK_CHANNELS)[:, None]
+    position = within % across * SPAN
+    # Nothing that is multiplied by the positions hides from the compiler what divides them.
+    at = (group.to(tl.int64) * n_channels + channels) * n_positions + position
+    return group, channels, position, at
+
+
+@triton.jit
+def _count(
+    within, across, n_channels, n_positions, SPAN: tl.constexpr, BLOCK_CHANNELS: tl.constexpr
+):
+    """How many elements a part of a group has."""
+    channels = n_channels - within // across * BLOCK_CHANNELS
+    positions = n_positions - within % across * SPAN
+    count = tl.minimum(channels, BLOCK_CHANNELS) * tl.minimum(positions, SPAN)
+    return count.to(tl.float32)
+
+
+@triton.jit
+def _publish(COUNTERS, SUMS, part, n_parts, one, other, mask):
+    """Leave a part's sums for the programs that wait for its group's."""
+    tl.store(SUMS + 2 * part, one, mask=mask)
+    tl.store(SUMS + 2 * part + 1, other, mask=mask)
+    tl.atomic_add(COUNTERS + 1 + part // n_parts, 1, mask=mask, sem="release")
+
+
+@triton.jit
+def _await(COUNTERS, SUMS, group, n_parts, BLOCK_PARTS: tl.constexpr):
+    """The sums of each of a group's parts, as soon as all have been left: [BLOCK_PARTS] each."""
+    while tl.atomic_add(COUNTERS + 1 + group, 0, sem="acquire") < n_parts:
+        pass
+    parts = tl.arange(0, BLOCK_PARTS)
+    at = 2 * (group * n_parts + parts)
+    one = tl.load(SUMS + at, mask=parts < n_parts, other=0.0, cache_modifier=".cg")
+    other = tl.load(SUMS + at + 1, mask=parts < n_parts, other=0.0, cache_modifier=".cg")
+    return one, other
+
+
+@triton.jit
+def _statistics(x, there, left, count, PIECES: tl.constexpr, BLOCK_POSITIONS: tl.constexpr):
+    """The mean of a part's elements, `count` of them, and the sum of their squared distances."""
+    total = tl.zeros_like(x[0].to(tl.float32))
+    for piece in tl.static_range(PIECES):
+        total += x[piece].to(tl.float32)
+    mean = numerics.divide(tl.sum(total), count)
+    apart = tl.zeros_like(total)
+    squares = tl.zeros_like(total)
+    for piece in tl.static_range(PIECES):
+        mask = there & (pieces.columns(piece, BLOCK_POSITIONS) < left)
+        centered = tl.where(mask, x[piece].to(tl.float32) - mean, 0.0)
+        apart += centered
+        squares += centered * centered
+    square = tl.sum(squares)
+    if x[0].dtype == tl.float32:
+        # Far from zero a sum is less exact than the differences; no 16 bits are as fine as that.
+        error = numerics.divide(tl.sum(apart), count)
+        mean += error
+        square -= count * error * error
+    return mean, square
+
+
+@triton.jit(do_not_specialize=["lag"])
 def _group_norm_fwd(
     Y,
     MEAN,
     RSTD,
+    COUNTERS,
+    SUMS,
     X,
     WEIGHT,
     BIAS,
     eps,
+    n_parts,
+    across,
+    lag,
     n_groups,
     n_channels,
-    n_positions,
+    n_chunks,
+    CHUNK: tl.constexpr,
+    BLOCK_PARTS: tl.constexpr,
+    PIECES: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
     BLOCK_POSITIONS: tl.constexpr,
-    STAGES: tl.constexpr,
 ):
-    """A group; its statistics as Welford and Chan do it."""
-    group = tl.program_id(0)
+    """y of a part; of the statistics of parts the group's are made as Chan does it."""
+    SPAN: tl.constexpr = PIECES * BLOCK_POSITIONS
+    n_positions = n_chunks * CHUNK
     size = n_channels * n_positions
-    X += group.to(tl.int64) * size
-    Y += group.to(tl.int64) * size
-    first = group % n_groups * n_channels
-    # Each lane has a mean and squares of its own, so that no step waits for another thread.
-    count = tl.zeros([BLOCK_CHANNELS, BLOCK_POSITIONS], tl.float32)
-    means = tl.zeros([BLOCK_CHANNELS, BLOCK_POSITIONS], tl.float32)
-    squares = tl.zeros([BLOCK_CHANNELS, BLOCK_POSITIONS], tl.float32)
-    steps = tl.cdiv(n_channels, BLOCK_CHANNELS) * tl.cdiv(n_positions, BLOCK_POSITIONS)
-    for step in tl.range(0, steps, num_stages=STAGES):
-        _, at, mask = _place(step, n_channels, n_positions, BLOCK_CHANNELS, BLOCK_POSITIONS)
-        x = tl.load(X + at, mask=mask, other=0.0, eviction_policy="evict_last").to(tl.float32)
-        count += tl.where(mask, 1.0, 0.0)
-        delta = tl.where(mask, x - means, 0.0)
-        means += delta / tl.maximum(count, 1.0)
-        squares += delta * (x - means)
-    mean = numerics.divide(tl.sum(tl.sum(count * means, axis=1), axis=0), size)
-    apart = means - mean
-    total = tl.sum(tl.sum(squares + count * apart * apart, axis=1), axis=0)
-    rstd = tl.rsqrt(numerics.divide(total, size) + eps)
+    turn = _turn(COUNTERS)
+    part = turn - lag
+    group, channels, position, at = _place(
+        part, n_parts, across, n_channels, n_positions, SPAN, BLOCK_CHANNELS
+    )
+    there = (channels < n_channels) & (part >= 0)
+    left = n_positions - position
+    # What will be needed is on its way before anything waits.
+    channels += group % n_groups * n_channels
+    weight = _of_channels(WEIGHT, channels, there, 1.0)
+    bias = _of_channels(BIAS, channels, there, 0.0)
+    if COUNTERS is None:
+        x = pieces.load(X + at, there, left, PIECES, BLOCK_POSITIONS)
+        mean, square = _statistics(x, there, left, size, PIECES, BLOCK_POSITIONS)
+    else:
+        exists = turn < tl.num_programs(0) - lag  # the last programs only make y
+        other, ahead, start, to = _place(
+            turn, n_parts, across, n_channels, n_positions, SPAN, BLOCK_CHANNELS
+        )
+        ahead = (ahead < n_channels) & exists
+        x = pieces.load(X + to, ahead, n_positions - start, PIECES, BLOCK_POSITIONS)
+        within = turn - other * n_parts
+        count = _count(within, across, n_channels, n_positions, SPAN, BLOCK_CHANNELS)
+        mean, square = _statistics(x, ahead, n_positions - start, count, PIECES, BLOCK_POSITIONS)
+        x = pieces.load(X + at, there, left, PIECES, BLOCK_POSITIONS)
+        _publish(COUNTERS, SUMS, turn, n_parts, mean, square, exists)
+        if part < 0:  # the first programs only take sums
+            return
+        means, squares = _await(COUNTERS, SUMS, group, n_parts, BLOCK_PARTS)
+        parts = tl.arange(0, BLOCK_PARTS)
+        counts = _count(parts, across, n_channels, n_positions, SPAN, BLOCK_CHANNELS)
+        counts = tl.where(parts < n_parts, counts, 0.0)
+        mean = numerics.divide(tl.sum(counts * means), size)
+        square = tl.sum(squares + counts * numerics.square(means - mean))
+    rstd = tl.rsqrt(numerics.divide(square, size) + eps)
     tl.store(MEAN + group, mean)
     tl.store(RSTD + group, rstd)
-    for step in tl.range(0, steps, num_stages=STAGES):
-        channels, at, mask = _place(step, n_channels, n_positions, BLOCK_CHANNELS, BLOCK_POSITIONS)
-        x = tl.load(X + at, mask=mask, other=0.0, eviction_policy="evict_first").to(tl.float32)
-        weight = _of_channels(WEIGHT, first + channels, channels < n_channels, 1.0)
-        bias = _of_channels(BIAS, first + channels, channels < n_channels, 0.0)
-        scale = rstd * weight
-        # PyTorch folds the mean into what is added. Far from zero that is less exact, but where a
-        # weight is infinite it decides which results are NaN.
-        folded = tl.abs(scale) == float("inf")
-        centre = tl.where(folded, 0.0, mean)
-        shift = tl.where(folded, bias - mean * scale, bias)
-        y = (x - centre) * scale + shift
-        tl.store(Y + at, y.to(Y.dtype.element_ty), mask=mask)
+    scale = rstd * weight
+    # PyTorch folds the mean into what is added. Far from zero that is less exact, but where a
+    # weight is infinite it decides which results are NaN.
+    folded = tl.abs(scale) == float("inf")
+    centre = tl.where(folded, 0.0, mean)
+    shift = tl.where(folded, bias - mean * scale, bias)
+    for piece in tl.static_range(PIECES):
+        positions = pieces.columns(piece, BLOCK_POSITIONS)
+        y = (x[piece].to(tl.float32) - centre) * scale + shift
+        tl.store(Y + at + positions, y.to(Y.dtype.element_ty), mask=there & (positions < left))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["lag"])
 def _group_norm_bwd(
     DX,
     DWEIGHT_PARTS,
     DBIAS_PARTS,
+    COUNTERS,
+    SUMS,
     DY,
     X,
     WEIGHT,
     MEAN,
     RSTD,
+    n_parts,
+    across,
+    lag,
     n_groups,
     n_channels,
-    n_positions,
+    n_chunks,
+    CHUNK: tl.constexpr,
+    BLOCK_PARTS: tl.constexpr,
+    PIECES: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
     BLOCK_POSITIONS: tl.constexpr,
-    STAGES: tl.constexpr,
 ):
-    """A group; of its channels' parameters what one image gives them."""
-    group = tl.program_id(0)
+    """dx of a part; what a part gives to its channels' parameters."""
+    SPAN: tl.constexpr = PIECES * BLOCK_POSITIONS
+    n_positions = n_chunks * CHUNK
     size = n_channels * n_positions
-    DY += group.to(tl.int64) * size
-    X += group.to(tl.int64) * size
+    turn = _turn(COUNTERS)
+    exists = turn < tl.num_programs(0) - lag  # the last programs only make dx
+    group, channels, position, at = _place(
+        turn, n_parts, across, n_channels, n_positions, SPAN, BLOCK_CHANNELS
+    )
+    there = (channels < n_channels) & exists
+    left = n_positions - position
+    dy = pieces.load(DY + at, there, left, PIECES, BLOCK_POSITIONS)
+    x = pieces.load(X + at, there, left, PIECES, BLOCK_POSITIONS)
+    mean = tl.load(MEAN + group, mask=exists, other=0.0)
+    rstd = tl.load(RSTD + group, mask=exists, other=0.0)
     first = group % n_groups * n_channels
-    mean, rstd = tl.load(MEAN + group), tl.load(RSTD + group)
-    levels = tl.zeros([BLOCK_CHANNELS, 1], tl.float32)
-    slopes = tl.zeros([BLOCK_CHANNELS, 1], tl.float32)
-    s_so_far = tl.zeros([BLOCK_CHANNELS, 1], tl.float32)
-    t_so_far = tl.zeros([BLOCK_CHANNELS, 1], tl.float32)
-    across = tl.cdiv(n_positions, BLOCK_POSITIONS)
-    steps = tl.cdiv(n_channels, BLOCK_CHANNELS) * across
-    for step in tl.range(0, steps, num_stages=STAGES):
-        channels, at, mask = _place(step, n_channels, n_positions, BLOCK_CHANNELS, BLOCK_POSITIONS)
-        dy = tl.load(DY + at, mask=mask, other=0.0, eviction_policy="evict_last").to(tl.float32)
-        x = tl.load(X + at, mask=mask, other=0.0, eviction_policy="evict_last").to(tl.float32)
-        s = tl.sum(dy, axis=1, keep_dims=True)
-        t = tl.sum(dy * ((x - mean) * rstd), axis=1, keep_dims=True)
-        weight = _of_channels(WEIGHT, first + channels, channels < n_channels, 1.0)
-        levels += weight * s
-        slopes += weight * t
-        # Of a channel in several blocks what counts is what the last one leaves.
-        s_so_far = s + tl.where(step % across > 0, s_so_far, 0.0)
-        t_so_far = t + tl.where(step % across > 0, t_so_far, 0.0)
-        # The groups of an image lie side by side, as its channels do.
-        place = group * n_channels + channels
-        if DWEIGHT_PARTS is not None:
-            tl.store(DWEIGHT_PARTS + place, t_so_far, mask=channels < n_channels)
-        if DBIAS_PARTS is not None:
-            tl.store(DBIAS_PARTS + place, s_so_far, mask=channels < n_channels)
+    weight = _of_channels(WEIGHT, first + channels, there, 1.0)
+    s = tl.zeros([BLOCK_CHANNELS, BLOCK_POSITIONS], tl.float32)
+    t = tl.zeros([BLOCK_CHANNELS, BLOCK_POSITIONS], tl.float32)
+    for piece in tl.static_range(PIECES):
+        s += dy[piece].to(tl.float32)
+        t += dy[piece].to(tl.float32) * ((x[piece].to(tl.float32) - mean) * rstd)
+    s = tl.sum(s, axis=1, keep_dims=True)
+    t = tl.sum(t, axis=1, keep_dims=True)
+    # An image has a row for each block of positions, in which its channels lie side by side.
+    row = group // n_groups * across + position // SPAN
+    place = row.to(tl.int64) * n_groups * n_channels + first + channels
+    if DWEIGHT_PARTS is not None:
+        tl.store(DWEIGHT_PARTS + place, t, mask=there)
+    if DBIAS_PARTS is not None:
+        tl.store(DBIAS_PARTS + place, s, mask=there)
     if DX is not None:
-        DX += group.to(tl.int64) * size
-        level = numerics.divide(tl.sum(tl.sum(levels, axis=1), axis=0), size)
-        slope = numerics.divide(tl.sum(tl.sum(slopes, axis=1), axis=0), size)
-        for step in tl.range(0, steps, num_stages=STAGES):
-            channels, at, mask = _place(
-                step, n_channels, n_positions, BLOCK_CHANNELS, BLOCK_POSITIONS
+        level, slope = tl.sum(weight * s), tl.sum(weight * t)
+        if COUNTERS is not None:
+            part = turn - lag
+            group, channels, position, at = _place(
+                part, n_parts, across, n_channels, n_positions, SPAN, BLOCK_CHANNELS
             )
-            dy = tl.load(DY + at, mask=mask, other=0.0, eviction_policy="evict_first")
-            x = tl.load(X + at, mask=mask, other=0.0, eviction_policy="evict_first")
-            weight = _of_channels(WEIGHT, first + channels, channels < n_channels, 1.0)
-            xhat = (x.to(tl.float32) - mean) * rstd
-            dx = (dy.to(tl.float32) * weight - level - xhat * slope) * rstd
-            tl.store(DX + at, dx.to(DX.dtype.element_ty), mask=mask)
+            there = (channels < n_channels) & (part >= 0)
+            left = n_positions - position
+            # What will be needed is on its way before anything waits.
+            dy = pieces.load(DY + at, there, left, PIECES, BLOCK_POSITIONS)
+            x = pieces.load(X + at, there, left, PIECES, BLOCK_POSITIONS)
+            mean = tl.load(MEAN + group, mask=part >= 0, other=0.0)
+            rstd = tl.load(RSTD + group, mask=part >= 0, other=0.0)
+            weight = _of_channels(WEIGHT, group % n_groups * n_channels + channels, there, 1.0)
+            _publish(COUNTERS, SUMS, turn, n_parts, level, slope, exists)
+            if part < 0:  # the first programs only take sums
+                return
+            levels, slopes = _await(COUNTERS, SUMS, group, n_parts, BLOCK_PARTS)
+            level, slope = tl.sum(levels), tl.sum(slopes)
+        level, slope = numerics.divide(level, size), numerics.divide(slope, size)
+        for piece in tl.static_range(PIECES):
+            positions = pieces.columns(piece, BLOCK_POSITIONS)
+            xhat = (x[piece].to(tl.float32) - mean) * rstd
+            dx = (dy[piece].to(tl.float32) * weight - level - xhat * slope) * rstd
+            mask = there & (positions < left)
+            tl.store(DX + at + positions, dx.to(DX.dtype.element_ty), mask=mask)
 
 
 # With what the kernels are launched, by the size of a group; tuning.py says what it means and what
-# may be tried. Of large groups few may be in flight, or the L2 cache can't keep them.
+# may be tried. Of a group that has more elements than these a program holds a part, and `resident`
+# says how far behind its sums y or dx are made: too near, programs wait; too far, the L2 cache has
+# lost the part.
 FORWARD = ByWidth(
-    {"elements": 2048, "per_thread": 8, "stages": 3},
-    {8192: {"elements": 4096}, 65536: {"elements": 8192}},
+    {"elements": 16384, "per_thread": 16, "resident": 32},
+    {8192: {"per_thread": 32}, 32768: {"elements": 8192}},
 )
 BACKWARD = ByWidth(
-    {"elements": 2048, "per_thread": 8, "stages": 3},
-    {8192: {"elements": 4096}, 32768: {"elements": 8192}},
+    {"elements": 16384, "per_thread": 16, "resident": 32},
+    {32768: {"elements": 8192, "per_thread": 32}},
 )
 
 
@@ -195,22 +313,10 @@ def forward(
     y, mean, rstd = _outputs(x, num_groups)
     channels, positions = _sizes(x, num_groups)
     tile = channel_tile(channels, positions, FORWARD)
+    programs, counters, sums, arguments = _launch(x, num_groups, tile)
     with device_of(x):
-        _group_norm_fwd[(mean.numel(),)](
-            y,
-            mean,
-            rstd,
-            x,
-            weight,
-            bias,
-            eps,
-            num_groups,
-            channels,
-            positions,
-            BLOCK_CHANNELS=tile.block_rows,
-            BLOCK_POSITIONS=tile.block_cols,
-            STAGES=stages(tile, 1, x.dtype),
-            num_warps=tile.num_warps,
+        _group_norm_fwd[(programs,)](
+            y, mean, rstd, counters, sums, x, weight, bias, eps, **arguments
         )
     return y, mean, rstd
 
@@ -227,29 +333,54 @@ def backward(
     """The gradients that `needs` asks for, of x, weight and bias in this order."""
     dy, x, weight = dy.contiguous(), x.contiguous(), contiguous(weight)
     dx = torch.empty_like(x, memory_format=torch.contiguous_format) if needs[0] else None
-    parts = [x.new_empty(x.shape[:2], dtype=torch.float32) if need else None for need in needs[1:]]
     channels, positions = _sizes(x, num_groups)
     tile = channel_tile(channels, positions, BACKWARD)
+    across = triton.cdiv(positions, tile.pieces * tile.block_cols)
+    rows = (x.shape[0] * across, x.shape[1])
+    parts = [x.new_empty(rows, dtype=torch.float32) if need else None for need in needs[1:]]
+    programs, counters, sums, arguments = _launch(x, num_groups, tile)
     with device_of(x):
-        _group_norm_bwd[(mean.numel(),)](
-            dx,
-            *parts,
-            dy,
-            x,
-            weight,
-            mean,
-            rstd,
-            num_groups,
-            channels,
-            positions,
-            BLOCK_CHANNELS=tile.block_rows,
-            BLOCK_POSITIONS=tile.block_cols,
-            STAGES=stages(tile, 2, x.dtype),
-            num_warps=tile.num_warps,
+        _group_norm_bwd[(programs,)](
+            dx, *parts, counters, sums, dy, x, weight, mean, rstd, **arguments
         )
     given = [part for part in parts if part is not None]
-    sums = add_all_parts(given, [x.shape[1:2]] * len(given), x.dtype)
-    return sums if dx is None else [dx, *sums]
+    grads = add_all_parts(given, [x.shape[1:2]] * len(given), x.dtype)
+    return grads if dx is None else [dx, *grads]
+
+
+def _launch(
+    x: Tensor, num_groups: int, tile: Tile
+) -> tuple[int, Tensor | None, Tensor | None, dict[str, int]]:
+    """How many programs there are, through what they speak to each other, and the arguments that
+    both kernels take.
+    """
+    channels, positions = _sizes(x, num_groups)
+    across = triton.cdiv(positions, tile.pieces * tile.block_cols)
+    parts = triton.cdiv(channels, tile.block_rows) * across
+    groups = x.shape[0] * num_groups
+    counters = sums = None
+    lag = 0
+    if parts > 1:
+        counters = x.new_zeros(1 + groups, dtype=torch.int32)
+        sums = x.new_empty((groups * parts, 2), dtype=torch.float32)
+        # The rest of a group, and what else is on its way at the same time.
+        lag = parts - 1 + max(1, tile.resident // tile.num_warps) * multiprocessors(x)
+    chunk = min(8, positions & -positions)  # a power of two
+    arguments = {
+        "n_parts": parts,
+        "across": across,
+        "lag": lag,
+        "n_groups": num_groups,
+        "n_channels": channels,
+        "n_chunks": positions // chunk,
+        "CHUNK": chunk,
+        "BLOCK_PARTS": triton.next_power_of_2(parts),
+        "PIECES": tile.pieces,
+        "BLOCK_CHANNELS": tile.block_rows,
+        "BLOCK_POSITIONS": tile.block_cols,
+        "num_warps": tile.num_warps,
+    }
+    return groups * parts + lag, counters, sums, arguments
 
 
 def _sizes(x: Tensor, num_groups: int) -> tuple[int, int]:

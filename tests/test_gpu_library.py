@@ -15,6 +15,7 @@ import torch
 from triton import knobs
 from whole_library import (
     COUNTS,
+    ENDS,
     FEW,
     OPS,
     alike,
@@ -67,16 +68,16 @@ def compiled_kernels() -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("name", OPS)
-def test_a_hundred_token_counts_need_the_kernels_of_one(name: str) -> None:
+def test_a_hundred_token_counts_need_the_kernels_of_two(name: str) -> None:
     """As in test_library.py, with the addresses that tensors have."""
     op = find(name)
     with compiled_kernels() as compiled:
-        first = 0
-        for rows in (*FEW, *COUNTS):
-            inputs = op.draw(rows)
-            op.step(inputs, op.upstream(inputs))
-            first = first or len(compiled)
-    assert not compiled[first:]
+        for counts in (ENDS, (*FEW, *COUNTS)):
+            known = len(compiled)
+            for rows in counts:
+                inputs = op.draw(rows)
+                op.step(inputs, op.upstream(inputs))
+    assert not compiled[known:]
 
 
 def test_what_is_compiled_is_seen() -> None:

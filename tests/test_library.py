@@ -78,7 +78,7 @@ def kernels() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("name", OPS)
-def test_a_hundred_token_counts_need_the_kernels_of_one(
+def test_a_hundred_token_counts_need_the_kernels_of_two(
     name: str, kernels: dict[str, list[str]]
 ) -> None:
     """Triton compiles a kernel for each dtype and constant, and for what a number or an address is

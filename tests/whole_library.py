@@ -31,8 +31,10 @@ OPS = ops()
 OPTIONS = {"ignore_index": 0, "compact": False}
 # A hundred token counts up to 4095, in no order; no two are alike, and a few are multiples of 16.
 COUNTS = tuple(2 + (1999 * number + 611) % 4094 for number in range(100))
-# Some more, for what takes long: a single one, multiples of 16 and of nothing.
-FEW = (613, 1, 16, 1040, 4095)
+# Few tokens and many: to add up what many leave may take a step more, and so a kernel.
+ENDS = (613, 4095)
+# Some more, for what takes long: a single one, multiples of 16.
+FEW = (1, 16, 1040)
 ROWS = 12
 # How long a rank waits for another one.
 PATIENCE = timedelta(seconds=60)
@@ -188,11 +190,12 @@ def print_kernels() -> None:
         narrow, *wider = sorted({cols for _, cols in spec.sweep})
         for cols in (narrow, *wider):
             asked.clear()
-            known = 0
-            for rows in (*FEW, *(COUNTS if cols == narrow else ())):
-                inputs = capture._inputs(spec, rows, cols, torch.bfloat16)
-                capture._forward_and_backward(function, spec, inputs, find(name).options)
-                known = known or len(asked)
+            others = COUNTS if cols == narrow else ()
+            for counts in (ENDS, (*FEW, *others)):
+                known = len(asked)
+                for rows in counts:
+                    inputs = capture._inputs(spec, rows, cols, torch.bfloat16)
+                    capture._forward_and_backward(function, spec, inputs, find(name).options)
             found[name] += [f"{cols} columns: {kernel}" for kernel in [*asked.values()][known:]]
     print(json.dumps(found))
 

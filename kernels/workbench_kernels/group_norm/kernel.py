@@ -296,12 +296,12 @@ def _group_norm_bwd(
 # says how far behind its sums y or dx are made: too near, programs wait; too far, the L2 cache has
 # lost the part.
 FORWARD = ByWidth(
-    {"elements": 16384, "per_thread": 16, "resident": 32},
+    {"elements": 16384, "per_thread": 16, "resident": 16},
     {8192: {"per_thread": 32}, 32768: {"elements": 8192}},
 )
 BACKWARD = ByWidth(
-    {"elements": 16384, "per_thread": 16, "resident": 32},
-    {32768: {"elements": 8192, "per_thread": 32}},
+    {"elements": 16384, "per_thread": 16, "resident": 16},
+    {32768: {"elements": 4096}},
 )
 
 

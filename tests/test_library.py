@@ -106,4 +106,4 @@ def test_modules_are_what_they_save(name: str) -> None:
     assert set(saved) <= set(op.spec.tensors)
     other.load_state_dict(saved)
     passed = op.passed(module, inputs)
-    torch.testing.assert_close(other(*passed), module(*passed), rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(other(**passed), module(**passed), rtol=0, atol=0, equal_nan=True)

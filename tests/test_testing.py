@@ -79,7 +79,7 @@ def op(
             (x,) = ctx.saved_tensors
             return dx(backward(dy.float(), x.float()).to(x.dtype))
 
-    return Op.apply
+    return lambda x: Op.apply(x)
 
 
 def failure(spec: OpSpec, function: Callable[..., Any], case: testing.Case, seed: int = 0) -> str:

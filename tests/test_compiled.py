@@ -35,18 +35,18 @@ def test_each_attempt_is_compiled_apart_and_the_fastest_is_kept(
     x = torch.arange(3.0)
 
     def seconds(attempt: Callable[..., Any], example: Any) -> float:
-        assert torch.equal(attempt(*example), 3 * x)
+        assert torch.equal(attempt(**example), 3 * x)
         tried.append(attempt)
         assert len(asked) == len(tried)  # none finds what an earlier one has compiled
         return (2.0, 1.0, 3.0)[len(tried) - 1]
 
     monkeypatch.setattr(module, "_seconds", seconds)
-    assert compiled(scaled, [x], 3, backend=compiler(asked)) is tried[1]
+    assert compiled(scaled, {"x": x}, 3, backend=compiler(asked)) is tried[1]
 
 
 def test_a_single_attempt_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_seconds", None)
     asked = list[str]()
-    kept = compiled(scaled, [torch.ones(2)], 1, backend=compiler(asked))
+    kept = compiled(scaled, {"x": torch.ones(2)}, 1, backend=compiler(asked))
     assert not asked
     assert torch.equal(kept(torch.ones(2)), torch.full((2,), 3.0)) and asked == ["compiled"]

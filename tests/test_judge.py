@@ -246,7 +246,25 @@ def test_a_module_is_not_passed_what_it_was_made_without() -> None:
     x = torch.randn(2, 3)
     call = Call(("x", "bias"), (x, x[0]), (), (None,), {"bias": None})
     double = serve._as_function(Double(), call)
-    assert torch.equal(double(x, None), 2 * x)
+    assert torch.equal(double(x=x, bias=None), 2 * x)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'bias'"):
+        double(x=x, bias=x[0])
+
+
+@pytest.mark.parametrize(("parameters", "groups"), [({}, 1), ({"groups": 4}, 4)])
+def test_a_module_is_made_with_what_the_function_takes_unless_told(
+    parameters: dict[str, int], groups: int
+) -> None:
+    def function(x: torch.Tensor, groups: int = 1, width: int | None = None) -> torch.Tensor:
+        return x
+
+    class Grouped(torch.nn.Module):
+        def __init__(self, groups: int, width: int) -> None:
+            super().__init__()
+            self.sizes = groups, width
+
+    call = Call(("x",), (torch.randn(2, 8),), (), (None,), parameters)
+    assert serve._module(Grouped, function, call).sizes == (groups, 8)
 
 
 class Double(torch.nn.Module):

@@ -4,6 +4,7 @@ compiled for many token counts, as a module that is saved and sharded.
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -11,15 +12,56 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from triton.runtime.interpreter import InterpretedFunction
 from whole_library import COUNTS, OPS, alike, check_checkpoint, compilations, find, train_sharded
 
+import workbench_kernels.functional
+import workbench_kernels.nn
 from workbench_kernels import testing, truth
+from workbench_kernels.nn import module_name
 
 HERE = Path(__file__).parents[1]
+# Those that PyTorch has as functions. Its glu is another one, of a single tensor; 2.13 brought a
+# linear_cross_entropy whose `weight` is that of the classes.
+OTHERS = ("glu", "linear_cross_entropy")
+PYTORCHS = tuple(name for name in OPS if hasattr(F, name) and name not in OTHERS)
+# Its modules for them, where they are not called as ours.
+MODULES = {"RmsNorm": "RMSNorm", "CrossEntropy": "CrossEntropyLoss", "KlDiv": "KLDivLoss"}
+
+
+def check_arguments(ours: Any, theirs: Any) -> None:
+    """Assert that ours takes what it shares with PyTorch's by the same names, in the same places,
+    with the same defaults, if it has any.
+    """
+    mine, known = (inspect.signature(what).parameters for what in (ours, theirs))
+    shared = [name for name in known if name in mine]
+    placed = [name for name, p in mine.items() if p.kind is not p.KEYWORD_ONLY]
+    assert shared
+    for name in shared:
+        if name in placed:
+            assert placed.index(name) == [*known].index(name), name
+        if known[name].default not in (None, inspect.Parameter.empty):
+            assert mine[name].default == known[name].default, name
+
+
+def test_many_functions_are_pytorchs() -> None:
+    losses = {"cross_entropy", "kl_div"}
+    assert {*PYTORCHS} >= losses | {"layer_norm", "rms_norm", "group_norm", "softmax"}
+
+
+@pytest.mark.parametrize("name", PYTORCHS)
+def test_arguments_are_pytorchs(name: str) -> None:
+    check_arguments(getattr(workbench_kernels.functional, name), getattr(F, name))
+    module = module_name(name)
+    theirs = getattr(torch.nn, MODULES.get(module, module))
+    ours = getattr(workbench_kernels.nn, module)
+    check_arguments(ours, theirs)
+    check_arguments(ours.forward, theirs.forward)
 
 
 @pytest.mark.parametrize("use_reentrant", [False, True])
@@ -106,4 +148,4 @@ def test_modules_are_what_they_save(name: str) -> None:
     assert set(saved) <= set(op.spec.tensors)
     other.load_state_dict(saved)
     passed = op.passed(module, inputs)
-    torch.testing.assert_close(other(*passed), module(*passed), rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(other(**passed), module(**passed), rtol=0, atol=0, equal_nan=True)

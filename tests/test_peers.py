@@ -60,7 +60,7 @@ norm = "no_such_package:norm(x)"
     (found,) = peers(NORM, write(tmp_path, calls))
     assert (found.how, found.call) == ("call", "torch.nn.functional:group_norm")
     assert found.arguments == {
-        "positional": [{"tensor": 0}, {"value": 1}, {"tensor": 1}],
+        "positional": [{"tensor": "x"}, {"value": 1}, {"tensor": "weight"}],
         "keywords": {"eps": {"value": 1e-6}, "bias": {"value": None}},
     }
 

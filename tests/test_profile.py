@@ -39,7 +39,7 @@ def test_a_weight_makes_the_backward_a_batch_reduction() -> None:
 
 def test_what_is_saved_recomputed_and_moved() -> None:
     profile = analyze(find("rms_norm"), "rms_norm")
-    assert profile.saved == ("x", "weight", "rstd")
+    assert profile.saved == ("input", "weight", "rstd")
     assert {"row_sum", "batch_sum", "rsqrt"} <= set(profile.float32_steps)
     assert profile.forward is not None and profile.backward is not None
     assert (profile.forward.reads, profile.forward.writes) == (1, 1)

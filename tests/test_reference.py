@@ -147,6 +147,7 @@ def test_form_of_the_target(target: str) -> None:
         ("class f: ...", "f is a class, not a function"),
         ("f = 3.0", "f is a float, not a function"),
         ("def f(*xs): return xs[0]", "takes 'xs' of any number"),
+        ("def f(x, /): return x", "argument x has no name for callers"),
         ("def f(x, **options): return x", "takes 'options' of any number"),
         ("def f(x, alpha: float): return x", "its argument alpha has no default"),
         ("def f(x, *, alpha): return x", "its argument alpha has no default"),

@@ -79,7 +79,7 @@ def op(
             (x,) = ctx.saved_tensors
             return dx(backward(dy.float(), x.float()).to(x.dtype))
 
-    return Op.apply
+    return lambda x: Op.apply(x)
 
 
 def failure(spec: OpSpec, function: Callable[..., Any], case: testing.Case, seed: int = 0) -> str:
@@ -101,6 +101,21 @@ def flip_one(t: Tensor) -> Tensor:
 
 def drop_tail(t: Tensor) -> Tensor:
     return torch.cat([t[..., :-1], torch.zeros_like(t[..., -1:])], dim=-1)
+
+
+def test_arguments_are_passed_by_name() -> None:
+    """So the op's come in its own order."""
+
+    def scaled(x: Tensor, weight: Tensor) -> Tensor:
+        return x * weight
+
+    def ours(weight: Tensor | None, by: float = 1.0, *, x: Tensor) -> Tensor:
+        return by * x if weight is None else by * x * weight
+
+    spec = spec_of(scaled, ("x", "weight"))
+    testing.check_case(spec, ours, testing.Case(3, 40, torch.float32))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'weight'"):
+        testing.check_case(spec, lambda x, w: x * w, testing.Case(3, 40, torch.float32))
 
 
 @pytest.mark.parametrize("seed", range(5))

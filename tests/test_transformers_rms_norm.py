@@ -43,9 +43,9 @@ KINDS = (
 )
 
 
-def _call(module: nn.Module, x: Tensor, weight: Tensor | None) -> Tensor:
+def _call(module: nn.Module, input: Tensor, weight: Tensor | None) -> Tensor:
     parameters = {} if weight is None else {"weight": weight}
-    y: Tensor = torch.func.functional_call(module, parameters, (x,))
+    y: Tensor = torch.func.functional_call(module, parameters, (input,))
     return y
 
 
@@ -60,16 +60,16 @@ def test_stands_in_for_the_module(kind: Kind, dtype: torch.dtype) -> None:
     testing.check(spec, ours, (x, weight), parameters=absent)
     given = weight if kind.weighted else None
     # Sums in another order move few results across a boundary between two numbers of 16 bits.
-    same = (ours(x, given) == theirs(x, given)).double().mean()
+    same = (ours(x, weight=given) == theirs(x, given)).double().mean()
     assert same > 0.99 or dtype is torch.float32
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_begins_as_the_module_does(kind: Kind) -> None:
     theirs = kind.make()
-    ours = RmsNorm(WIDTH, eps=EPS, weighted=kind.weighted, **kind.options)
+    ours = RmsNorm(WIDTH, eps=EPS, elementwise_affine=kind.weighted, **kind.options)
     ours.load_state_dict(theirs.state_dict())
     state = theirs.state_dict()
     assert ours.state_dict().keys() == state.keys()
-    fresh = RmsNorm(WIDTH, eps=EPS, weighted=kind.weighted, **kind.options).state_dict()
+    fresh = RmsNorm(WIDTH, eps=EPS, elementwise_affine=kind.weighted, **kind.options).state_dict()
     assert all(torch.equal(fresh[name], state[name]) for name in state)

@@ -81,19 +81,19 @@ def first(outputs: Any) -> Tensor:
     return found
 
 
-def times(call: Callable[..., Any], pool: list[list[Tensor]]) -> dict[str, list[float]]:
+def times(call: Callable[..., Any], pool: list[dict[str, Tensor]]) -> dict[str, list[float]]:
     """Seconds in a stream with a cold cache, without, and in a graph, of the forward and with the
     backward of its first output: of the backward alone no graph can be made, since it runs where
     its forward ran.
     """
-    dys = [torch.randn_like(first(call(*inputs))) for inputs in pool]
+    dys = [torch.randn_like(first(call(**inputs))) for inputs in pool]
 
     def both(number: int) -> Any:
-        y = first(call(*pool[number]))
-        return y, torch.autograd.grad(y, pool[number], dys[number])
+        y = first(call(**pool[number]))
+        return y, torch.autograd.grad(y, [*pool[number].values()], dys[number])
 
     def forward(number: int) -> Any:
-        return call(*pool[number])
+        return call(**pool[number])
 
     return {
         way: [in_a_stream(work, cold=True), in_a_stream(work), in_a_graph(work)]
@@ -107,7 +107,10 @@ def main(root: str, op: str, rows: str, cols: str, rivals: str) -> None:
     package.__path__.append(f"{root}/kernels/workbench_kernels")
     spec = import_module(f"workbench_kernels.{op}.spec").SPEC
     pool = [
-        [t.to("cuda", torch.bfloat16).requires_grad_() for t in spec.inputs(int(rows), int(cols))]
+        {
+            name: t.to("cuda", torch.bfloat16).requires_grad_()
+            for name, t in zip(spec.tensors, spec.inputs(int(rows), int(cols)), strict=True)
+        }
         for _ in range(POOL)
     ]
     found = {}

@@ -84,19 +84,21 @@ class Op:
         kind = getattr(workbench_kernels.nn, module_name(self.spec.name))
         taken = inspect.signature(kind).parameters.values()
         several = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
-        sizes = [p.name for p in taken if p.default is p.empty and p.kind not in several]
-        module: nn.Module = kind(**dict.fromkeys(sizes, inputs[0].shape[-1]), **self.options)
+        needed = [p.name for p in taken if p.default is p.empty and p.kind not in several]
+        usual = self.spec.parameters
+        sizes = {name: usual.get(name, inputs[0].shape[-1]) for name in needed}
+        module: nn.Module = kind(**sizes, **self.options)
         named = dict(zip(self.spec.tensors, inputs, strict=True))
         for name, _ in [*module.named_parameters()]:
             setattr(module, name, nn.Parameter(named[name].clone()))
         return module
 
-    def passed(self, module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+    def passed(self, module: nn.Module, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
         """The inputs that are not the module's own, as leaves to call it with."""
         own = {name for name, _ in module.named_parameters()}
         named = zip(self.spec.tensors, inputs, strict=True)
         wanted = self.spec.differentiable
-        return [t.detach().requires_grad_(n in wanted) for n, t in named if n not in own]
+        return {n: t.detach().requires_grad_(n in wanted) for n, t in named if n not in own}
 
 
 @cache
@@ -133,7 +135,13 @@ def check_checkpoint(op: Op, *, use_reentrant: bool) -> None:
     """Assert that what a checkpoint computes again gives the same gradients."""
     inputs = op.draw()
     upstream = op.upstream(inputs)
-    again = partial(checkpoint, op.function, use_reentrant=use_reentrant)
+
+    def again(**named: Tensor) -> Any:
+        def function(*tensors: Tensor) -> Any:  # a checkpoint may take nothing by name
+            return op.function(**dict(zip(named, tensors, strict=True)))
+
+        return checkpoint(function, *named.values(), use_reentrant=use_reentrant)
+
     alike(op, op.step(inputs, upstream, again), op.step(inputs, upstream))
 
 
@@ -213,9 +221,10 @@ class Scaled(nn.Module):
         self.inner = inner
         self.factor = nn.Parameter(torch.tensor([0.25, 0.75]))
 
-    def forward(self, *tensors: Tensor) -> Any:
+    def forward(self, **tensors: Tensor) -> Any:
         factor = self.factor.sum()
-        return self.inner(*(t * factor if t.requires_grad else t for t in tensors))
+        scaled = {n: t * factor if t.requires_grad else t for n, t in tensors.items()}
+        return self.inner(**scaled)
 
 
 def _gradients(
@@ -225,11 +234,11 @@ def _gradients(
     from torch.distributed.tensor import DTensor
 
     leaves = op.passed(model.inner, inputs)
-    outputs = model(*leaves)
+    outputs = model(**leaves)
     _send(outputs if isinstance(outputs, tuple) else (outputs,), upstream)
     grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     whole = {n: g.full_tensor() if isinstance(g, DTensor) else g for n, g in grads.items()}
-    return whole, [leaf.grad for leaf in leaves if leaf.grad is not None]
+    return whole, [leaf.grad for leaf in leaves.values() if leaf.grad is not None]
 
 
 def _check_sharded(op: Op, mesh: Any) -> None:

@@ -192,6 +192,11 @@ def _arguments(
                 f"{where} takes {argument.name!r} of any number",
                 hint="name each tensor, and give each number a keyword with a default",
             )
+        if argument.kind is argument.POSITIONAL_ONLY:
+            raise BadReference(
+                f"{where}: its argument {argument.name} has no name for callers",
+                hint="leave the `/` out: tensors are passed by name",
+            )
         numeric = argument.annotation in (float, int, bool, "float", "int", "bool")
         default = argument.default
         if default is argument.empty:

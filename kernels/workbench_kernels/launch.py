@@ -5,7 +5,7 @@ refusal where no kernel can run.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import NamedTuple
@@ -285,3 +285,26 @@ def check_width(op: str, name: str, tensor: Tensor) -> None:
         raise ValueError(
             f"{op}: {name} has shape {tuple(tensor.shape)}; its last dimension must not be empty"
         )
+
+
+def sizes(shape: int | Sequence[int]) -> tuple[int, ...]:
+    """A shape as a tuple; PyTorch takes a size alone for one dimension."""
+    return (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+def normalized_dims(op: str, input: Tensor, normalized_shape: int | Sequence[int] | None) -> int:
+    """How many of the last dimensions `normalized_shape` names; None is the last one.
+
+    Raises:
+        TypeError: it is a tensor, as where weight was to be given.
+        ValueError: those are not the sizes of the last dimensions.
+    """
+    if normalized_shape is None:
+        return 1
+    if isinstance(normalized_shape, Tensor):
+        raise TypeError(f"{op}: normalized_shape is a tensor; weight comes after it, or by name")
+    wanted, shape = sizes(normalized_shape), tuple(input.shape)
+    if not wanted or shape[-len(wanted) :] != wanted:
+        what = f"normalized_shape is {wanted}, but input has shape {shape}"
+        raise ValueError(f"{op}: {what}: those are not its last dimensions")
+    return len(wanted)

@@ -39,12 +39,14 @@ class Traffic:
 
 @dataclass(frozen=True, kw_only=True)
 class OpSpec:
-    """One op. `reference(*inputs(rows, cols), **parameters)` is the truth, in the precision of its
-    inputs.
+    """One op. `reference(**named, **parameters)` is the truth, in the precision of its inputs, with
+    `named` the tensors of `inputs(rows, cols)` by their names `tensors`.
 
     `inputs` draws with the global generator on the default device; floating tensors come in the
-    default dtype. `tensors` names the reference's tensor arguments in order, `differentiable` those
-    that have a gradient, `mutates` those the op may overwrite. `variants` are other settings of the
+    default dtype. `tensors` says what arguments of the reference they are, and of the op: both are
+    called by name, so the order of arguments is their own. The module is called by name too, with
+    those that are not its parameters. `differentiable` are those that have a gradient, `mutates`
+    those the op may overwrite. `variants` are other settings of the
     reference's keywords, each under a name; a tensor that is None there is left out. `shapes` are
     the (rows, cols) every check covers; `sweep` those a benchmark times.
 

@@ -163,13 +163,13 @@ def check_sizes(spec: OpSpec, function: Function) -> None:
         inputs = list(draw(spec, rows, cols, spec.dtypes[0]))
         if len(inputs) > 1 and inputs[index].shape != other.shape:
             inputs[index] = other
-            if not _refuses(function, inputs):
+            if not _refuses(function, dict(zip(spec.tensors, inputs, strict=True))):
                 _check_served(spec, function, inputs, spec.tensors[index])
 
 
-def _refuses(function: Function, inputs: Sequence[Tensor]) -> bool:
+def _refuses(function: Function, inputs: Mapping[str, Tensor]) -> bool:
     try:
-        function(*inputs)
+        function(**inputs)
     except (TypeError, ValueError):
         return True
     return False
@@ -177,7 +177,7 @@ def _refuses(function: Function, inputs: Sequence[Tensor]) -> bool:
 
 def _check_served(spec: OpSpec, function: Function, inputs: Sequence[Tensor], name: str) -> None:
     try:
-        spec.reference(*inputs)
+        spec.reference(**dict(zip(spec.tensors, inputs, strict=True)))
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         what = f"{spec.name}: {name} of another size is served, the reference refuses it"
         raise AssertionError(what) from error

@@ -60,19 +60,19 @@ def call(
     parameters: Mapping[str, Option] | None = None,
     needs: Sequence[str] | None = None,
 ) -> tuple[list[Tensor | None], tuple[Tensor, ...]]:
-    """Call with the inputs as leaves; those in `needs` (None: all that can) want a gradient. One
-    that `parameters` name is left out.
+    """Call with the inputs as leaves, by their names; those in `needs` (None: all that can) want a
+    gradient. One that `parameters` name is left out.
 
-    Returns the leaves and the outputs.
+    Returns the leaves, in the order of the inputs, and the outputs.
     """
     needs = spec.differentiable if needs is None else needs
     settings = dict(parameters or {})
-    leaves = [
-        None if name in settings else t.detach().requires_grad_(name in needs)
+    leaves = {
+        name: None if name in settings else t.detach().requires_grad_(name in needs)
         for name, t in zip(spec.tensors, inputs, strict=True)
-    ]
-    outputs = function(*leaves, **without(spec.tensors, settings))
-    return leaves, outputs if isinstance(outputs, tuple) else (outputs,)
+    }
+    outputs = function(**leaves, **without(spec.tensors, settings))
+    return [*leaves.values()], outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 def without(tensors: Sequence[str], parameters: Mapping[str, Option]) -> dict[str, Option]:

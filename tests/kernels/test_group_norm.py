@@ -42,15 +42,15 @@ def test_every_channel_can_be_a_group() -> None:
     inputs = draw(2, 6, 50)
     testing.check(SPEC, group_norm, inputs, parameters={"num_groups": 6})
     x, weight, bias = draw(2, 6)  # nothing is left of one value but the bias
-    assert torch.equal(group_norm(x, weight, bias, 6), bias.expand(2, 6))
+    assert torch.equal(group_norm(x, 6, weight, bias), bias.expand(2, 6))
 
 
 @pytest.mark.parametrize("name", ["weight", "bias"])
 def test_an_infinite_parameter_makes_what_it_makes_in_pytorch(name: str) -> None:
     x, weight, bias = draw(3, 6, 5)
     (weight if name == "weight" else bias)[2] = float("inf")
-    expected = SPEC.reference(x, weight, bias, 3)
-    torch.testing.assert_close(group_norm(x, weight, bias, 3), expected, equal_nan=True)
+    expected = SPEC.reference(x, 3, weight, bias)
+    torch.testing.assert_close(group_norm(x, 3, weight, bias), expected, equal_nan=True)
 
 
 @pytest.mark.parametrize("shape", [(2, 30, 2000), (2, 6, 9000), (3, 8, 33)], ids=str)
@@ -59,7 +59,7 @@ def test_is_what_pytorch_computes_far_from_zero(shape: tuple[int, ...]) -> None:
     testing.check(SPEC, group_norm, (x + 1000.0, weight, bias), parameters={"num_groups": 2})
 
 
-@pytest.mark.parametrize("wanted", [("x",), ("weight",), ("bias",), ("x", "bias")], ids=str)
+@pytest.mark.parametrize("wanted", [("input",), ("weight",), ("bias",), ("input", "bias")], ids=str)
 def test_gives_only_the_gradient_that_is_wanted(wanted: tuple[str, ...]) -> None:
     inputs = draw(3, 4, 35)
     every = _gradients(inputs, SPEC.differentiable)
@@ -82,7 +82,7 @@ def test_leaves_its_callers_tensors_as_they_were() -> None:
     given = draw(3, 4, 35)
     before = [t.clone() for t in given]
     leaves = [t.requires_grad_() for t in given]
-    y = group_norm(*leaves, num_groups=2)
+    y = group_norm(leaves[0], 2, *leaves[1:])
     dy = torch.randn_like(y)
     sent = dy.clone()
     torch.autograd.grad(y, leaves, dy)
@@ -98,7 +98,7 @@ def test_repeats_bit_for_bit() -> None:
 
 def test_takes_no_images() -> None:
     x, weight, bias = (t.requires_grad_() for t in draw(2, 8, 5))
-    y = group_norm(x[:0], weight, bias, 4)
+    y = group_norm(x[:0], 4, weight, bias)
     grads = torch.autograd.grad(y.sum(), (weight, bias))
     assert y.shape == (0, 8, 5)
     assert not any(grad.any() for grad in grads)
@@ -116,7 +116,7 @@ def test_takes_any_layout(layout: str) -> None:
 def test_takes_channels_last() -> None:
     x, weight, bias = draw(2, 6, 4, 5)
     put = x.to(memory_format=torch.channels_last)
-    assert torch.equal(group_norm(put, weight, bias, 3), group_norm(x, weight, bias, 3))
+    assert torch.equal(group_norm(put, 3, weight, bias), group_norm(x, 3, weight, bias))
 
 
 def test_is_a_torch_op() -> None:
@@ -129,14 +129,14 @@ def test_is_a_torch_op_without_parameters(weighted: bool, biased: bool) -> None:
     x, *given = draw(3, 4, 5, 7)
     x.requires_grad_()
     parameters = [p if there else None for p, there in zip(given, (weighted, biased), strict=True)]
-    testing.check_ops("group_norm", lambda: group_norm(x, *parameters, 2).sum().backward())
+    testing.check_ops("group_norm", lambda: group_norm(x, 2, *parameters).sum().backward())
     compiled = torch.compile(group_norm, fullgraph=True, backend="aot_eager")
-    assert torch.equal(compiled(x, *parameters, 2), group_norm(x, *parameters, 2))
+    assert torch.equal(compiled(x, 2, *parameters), group_norm(x, 2, *parameters))
 
 
 def test_has_no_second_derivative() -> None:
     x, weight, bias = (t.requires_grad_() for t in draw(2, 8, 3))
-    (dx,) = torch.autograd.grad(group_norm(x, weight, bias).sin().sum(), x, create_graph=True)
+    (dx,) = torch.autograd.grad(group_norm(x, 1, weight, bias).sin().sum(), x, create_graph=True)
     with pytest.raises(NotImplementedError, match="group_norm has no second derivative"):
         dx.sum().backward()
 
@@ -144,32 +144,33 @@ def test_has_no_second_derivative() -> None:
 @pytest.mark.parametrize("options", [{"eps": 0.5}, {"affine": False}], ids=str)
 def test_module_takes_what_pytorchs_has(options: dict[str, Any]) -> None:
     x, weight, bias = draw(3, 6, 5, 7)
-    theirs = torch.nn.GroupNorm(num_groups=3, num_channels=6, **options).to(x)
-    ours = GroupNorm(num_groups=3, num_channels=6, **options).to(x)
+    theirs = torch.nn.GroupNorm(3, 6, **options).to(x)
+    ours = GroupNorm(3, 6, **options).to(x)
     torch.testing.assert_close(ours(x), theirs(x))  # they begin alike
     for mine, drawn in ((theirs.weight, weight), (theirs.bias, bias)):
         if mine is not None:
             mine.data.copy_(drawn)
     ours.load_state_dict(theirs.state_dict())
-    assert torch.equal(ours(x), group_norm(x, theirs.weight, theirs.bias, 3, theirs.eps))
+    assert torch.equal(ours(x), group_norm(x, 3, theirs.weight, theirs.bias, theirs.eps))
     torch.testing.assert_close(ours(x), theirs(x))
-    assert f"6, num_groups=3, eps={theirs.eps}, affine={theirs.affine}" in repr(ours)
+    assert f"3, 6, eps={theirs.eps}, affine={theirs.affine}" in repr(ours)
 
 
-def test_is_pytorchs_function_by_name() -> None:
+def test_its_arguments_are_pytorchs() -> None:
     x, weight, bias = draw(3, 6, 5)
-    options = {"num_groups": 3, "weight": weight, "bias": bias, "eps": 0.1}
-    torch.testing.assert_close(group_norm(x, **options), F.group_norm(x, **options))
+    arguments = (x, 3, weight, bias, 0.1)
+    torch.testing.assert_close(group_norm(*arguments), F.group_norm(*arguments))
+    torch.testing.assert_close(group_norm(x, 2), F.group_norm(x, 2))
 
 
 def test_refuses_other_dtypes() -> None:
     x, weight, bias = draw(2, 8, 3)
-    with pytest.raises(TypeError, match=r"group_norm: x is torch\.float64"):
+    with pytest.raises(TypeError, match=r"group_norm: input is torch\.float64"):
         group_norm(x.double())
-    with pytest.raises(TypeError, match=r"weight is torch\.bfloat16 but x is torch\.float32"):
-        group_norm(x, weight.bfloat16(), bias)
-    with pytest.raises(TypeError, match=r"bias is torch\.bfloat16 but x is torch\.float32"):
-        group_norm(x, weight, bias.bfloat16())
+    with pytest.raises(TypeError, match=r"weight is torch\.bfloat16 but input is torch\.float32"):
+        group_norm(x, 1, weight.bfloat16(), bias)
+    with pytest.raises(TypeError, match=r"bias is torch\.bfloat16 but input is torch\.float32"):
+        group_norm(x, 1, weight, bias.bfloat16())
 
 
 @pytest.mark.parametrize(
@@ -179,8 +180,8 @@ def test_refuses_other_dtypes() -> None:
         ({"bias": torch.ones(1)}, r"bias has shape \(1,\), expected \(8,\)"),
         ({"num_groups": 3}, "num_groups is 3, which does not divide 8 channels"),
         ({"num_groups": 0}, "num_groups is 0, which does not divide 8 channels"),
-        ({"x": torch.ones(2, 8, 0)}, "it must have channels and positions"),
-        ({"x": torch.ones(8)}, "it must have channels and positions"),
+        ({"input": torch.ones(2, 8, 0)}, "it must have channels and positions"),
+        ({"input": torch.ones(8)}, "it must have channels and positions"),
     ],
     ids=lambda given: "" if isinstance(given, dict) else given,
 )
@@ -188,7 +189,7 @@ def test_refuses_what_does_not_fit(options: dict[str, Any], message: str) -> Non
     x, weight, bias = draw(2, 8, 3)
     moved = {k: v.to(x.device) if isinstance(v, Tensor) else v for k, v in options.items()}
     with pytest.raises(ValueError, match=f"group_norm: .*{message}"):
-        group_norm(**{"x": x, "weight": weight, "bias": bias, **moved})
+        group_norm(**{"input": x, "weight": weight, "bias": bias, **moved})
 
 
 def test_refuses_other_sizes() -> None:

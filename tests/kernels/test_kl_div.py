@@ -76,7 +76,8 @@ def test_the_teachers_gradient_alone() -> None:
         check(draw(17, 100, FORMS[form]), alone, **FORMS[form])
 
 
-@pytest.mark.parametrize("reduction", ["batchmean", "sum"])
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")
+@pytest.mark.parametrize("reduction", ["mean", "batchmean", "sum"])
 @pytest.mark.parametrize("log_target", [False, True])
 def test_is_what_pytorch_has(log_target: bool, reduction: str) -> None:
     log_p, q, _labels = draw(9, 257, {"log_target": log_target})
@@ -84,10 +85,11 @@ def test_is_what_pytorch_has(log_target: bool, reduction: str) -> None:
     torch.testing.assert_close(kl_div(log_p, q, **options), F.kl_div(log_p, q, **options))
 
 
-def test_mean_is_pytorchs() -> None:
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")
+def test_its_default_is_pytorchs() -> None:
     log_p, q, _labels = draw(9, 257, {})
-    wanted = F.kl_div(log_p, q, reduction="none").mean()
-    torch.testing.assert_close(kl_div(log_p, q, reduction="mean"), wanted)
+    torch.testing.assert_close(kl_div(log_p, q), F.kl_div(log_p, q))
+    torch.testing.assert_close(KlDiv()(log_p, q), torch.nn.KLDivLoss()(log_p, q))
 
 
 def test_logits_or_their_log_probabilities() -> None:

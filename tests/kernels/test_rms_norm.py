@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from workbench_kernels import testing
@@ -26,6 +28,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def draw(rows: int, cols: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     x, weight = testing.draw(SPEC, rows, cols, dtype)
     return x, weight
+
+
+def named(inputs: Sequence[Tensor]) -> dict[str, Any]:
+    return dict(zip(SPEC.tensors, inputs, strict=True))
 
 
 @pytest.mark.parametrize("case", testing.cases(SPEC), ids=str)
@@ -52,24 +58,26 @@ def test_rounds_where_it_is_told_to(
         ("before_weight", "before_weight", True),
         ("once", "before_weight", False),
     ):
-        got = rms_norm(*inputs, offset=offset, rounding=ours)
-        expected = SPEC.reference(*inputs, offset=offset, rounding=theirs)
+        got = rms_norm(**named(inputs), offset=offset, rounding=ours)
+        expected = SPEC.reference(**named(inputs), offset=offset, rounding=theirs)
         # Sums in another order move few results across a boundary between two numbers.
         assert bool((got == expected).double().mean() > 0.99) is alike
 
 
 def test_in_float32_all_roundings_are_the_same() -> None:
     inputs = draw(19, 257)
-    assert torch.equal(rms_norm(*inputs), rms_norm(*inputs, rounding="before_weight"))
+    assert torch.equal(
+        rms_norm(**named(inputs)), rms_norm(**named(inputs), rounding="before_weight")
+    )
 
 
 @pytest.mark.parametrize("shape", [(1100, 7), WIDE], ids=str)
-@pytest.mark.parametrize("wanted", [("x",), ("weight",)], ids=str)
+@pytest.mark.parametrize("wanted", [("input",), ("weight",)], ids=str)
 def test_gives_only_the_gradient_that_is_wanted(
     wanted: tuple[str, ...], shape: tuple[int, int]
 ) -> None:
     inputs = draw(*shape)
-    every = _gradients(inputs, ("x", "weight"))
+    every = _gradients(inputs, SPEC.tensors)
     found = _gradients(inputs, wanted)
     assert [*found] == [*wanted]
     for name, grad in found.items():
@@ -90,7 +98,7 @@ def test_leaves_its_callers_tensors_as_they_were(shape: tuple[int, int]) -> None
     given = draw(*shape)
     before = [t.clone() for t in given]
     leaves = [t.requires_grad_() for t in given]
-    y = rms_norm(*leaves, rounding="before_weight", offset=1.0)
+    y = rms_norm(**named(leaves), rounding="before_weight", offset=1.0)
     dy = torch.randn_like(y)
     sent = dy.clone()
     torch.autograd.grad(y, leaves, dy)
@@ -100,13 +108,13 @@ def test_leaves_its_callers_tensors_as_they_were(shape: tuple[int, int]) -> None
 
 def test_repeats_bit_for_bit() -> None:
     inputs = draw(1100, 7, torch.bfloat16)
-    one, again = (_gradients(inputs, ("x", "weight")) for _ in range(2))
+    one, again = (_gradients(inputs, SPEC.tensors) for _ in range(2))
     assert all(torch.equal(one[name], again[name]) for name in one)
 
 
 def test_takes_no_rows() -> None:
     x, weight = (t.requires_grad_() for t in draw(2, 8))
-    y = rms_norm(x[:0], weight)
+    y = rms_norm(x[:0], None, weight)
     (dweight,) = torch.autograd.grad(y.sum(), weight)
     assert y.shape == (0, 8)
     assert not dweight.any()
@@ -142,7 +150,7 @@ def test_is_a_torch_op_without_a_weight() -> None:
 
 def test_has_no_second_derivative() -> None:
     x, weight = (t.requires_grad_() for t in draw(2, 8))
-    (dx,) = torch.autograd.grad(rms_norm(x, weight).square().sum(), x, create_graph=True)
+    (dx,) = torch.autograd.grad(rms_norm(x, None, weight).square().sum(), x, create_graph=True)
     with pytest.raises(NotImplementedError, match="rms_norm has no second derivative"):
         dx.sum().backward()
 
@@ -153,24 +161,83 @@ def test_module_is_the_function() -> None:
     module = RmsNorm(100, **options).to(x)
     assert not module.weight.any()
     module.load_state_dict({"weight": weight})
-    assert torch.equal(module(x), rms_norm(x, weight, **options))
-    assert "100, eps=0.5, offset=1.0, rounding='before_weight'" in repr(module)
+    assert torch.equal(module(x), rms_norm(x, None, weight, **options))
+    assert "(100,), eps=0.5, elementwise_affine=True, offset=1.0, rounding='before_weight'" in repr(
+        module
+    )
     assert torch.equal(RmsNorm(100).weight, torch.ones(100))
 
 
 def test_module_without_a_weight_is_the_function() -> None:
     x, _weight = draw(3, 100)
-    module = RmsNorm(100, eps=0.5, weighted=False)
+    module = RmsNorm(100, eps=0.5, elementwise_affine=False)
     assert not [*module.parameters()]
     assert torch.equal(module(x), rms_norm(x, eps=0.5))
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("eps", [1e-5, None])
+def test_its_arguments_are_pytorchs(eps: float | None, dtype: torch.dtype) -> None:
+    x, weight = draw(3, 100, dtype)
+    x = 1e-4 * x  # so that eps matters
+    arguments = (x, (100,), weight, eps)
+    torch.testing.assert_close(rms_norm(*arguments), F.rms_norm(*arguments))
+    torch.testing.assert_close(rms_norm(x, eps=eps), F.rms_norm(x, (100,), eps=eps))
+    torch.testing.assert_close(rms_norm(x, 100, weight), rms_norm(x, [100], weight))
+
+
+@pytest.mark.parametrize("options", [{}, {"eps": 0.5}, {"elementwise_affine": False}], ids=str)
+def test_module_takes_what_pytorchs_has(options: dict[str, Any]) -> None:
+    x, weight = draw(3, 100)
+    theirs = torch.nn.RMSNorm(100, **options).to(x)
+    if theirs.weight is not None:
+        theirs.weight.data.copy_(weight)
+    ours = RmsNorm(100, **{"eps": None, **options}).to(x)
+    ours.load_state_dict(theirs.state_dict())
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_several_dimensions_are_one_row(transposed: bool, dims: int) -> None:
+    x, _weight = draw(6, 40)
+    x = x.view(2, 3, 5, 8)
+    x = x.transpose(0, 3) if transposed else x
+    shape = x.shape[-dims:]
+    weight = torch.randn_like(x[(0,) * (4 - dims)])
+    ours, theirs = ([t.clone().requires_grad_() for t in (x, weight)] for _ in range(2))
+    y = rms_norm(ours[0], shape, ours[1], 0.1)
+    wanted = F.rms_norm(theirs[0], shape, theirs[1], 0.1)
+    torch.testing.assert_close(y, wanted)
+    dy = torch.randn_like(y)
+    grads = (torch.autograd.grad(a, b, dy) for a, b in ((y, ours), (wanted, theirs)))
+    for got, want in zip(*grads, strict=True):
+        torch.testing.assert_close(got, want)
+    torch.testing.assert_close(rms_norm(x, shape, eps=0.1), F.rms_norm(x, shape, eps=0.1))
+    module = RmsNorm(shape, 0.1).to(x)
+    module.load_state_dict({"weight": weight})
+    assert torch.equal(module(x), y)
+
+
+@pytest.mark.parametrize("shape", [9, (9,), (2,), (3, 8), (1, 2, 8), ()], ids=str)
+def test_refuses_what_is_not_the_shape_of_its_rows(shape: Any) -> None:
+    x, weight = draw(2, 8)
+    with pytest.raises(ValueError, match=r"rms_norm: normalized_shape is \(.*has shape \(2, 8\)"):
+        rms_norm(x, shape)
+    with pytest.raises(ValueError, match=r"weight has shape \(8,\), expected \(2, 8\)"):
+        rms_norm(x, (2, 8), weight)
+    with pytest.raises(ValueError, match="must not be empty"):
+        rms_norm(x[:0], (0, 8))
+    with pytest.raises(TypeError, match="normalized_shape is a tensor; weight comes after it"):
+        rms_norm(x, weight)  # type: ignore[arg-type]
+
+
 def test_refuses_other_dtypes() -> None:
     x, weight = draw(2, 8)
-    with pytest.raises(TypeError, match=r"rms_norm: x is torch\.float64"):
+    with pytest.raises(TypeError, match=r"rms_norm: input is torch\.float64"):
         rms_norm(x.double())
     with pytest.raises(TypeError, match=r"weight is torch\.bfloat16 but"):
-        rms_norm(x, weight.bfloat16())
+        rms_norm(x, None, weight.bfloat16())
 
 
 @pytest.mark.parametrize(
@@ -180,8 +247,8 @@ def test_refuses_other_dtypes() -> None:
         ({"rounding": "twice"}, "rounding is 'twice'"),
         ({"weight": torch.ones(9)}, r"weight has shape \(9,\), expected \(8,\)"),
         ({"weight": torch.ones(1)}, r"weight has shape \(1,\), expected \(8,\)"),
-        ({"x": torch.ones(2, 0)}, "its last dimension must not be empty"),
-        ({"x": torch.ones(())}, "its last dimension must not be empty"),
+        ({"input": torch.ones(2, 0)}, "its last dimension must not be empty"),
+        ({"input": torch.ones(())}, "its last dimension must not be empty"),
     ],
     ids=lambda given: "" if isinstance(given, dict) else given,
 )
@@ -189,7 +256,7 @@ def test_refuses_what_does_not_fit(options: dict[str, Any], message: str) -> Non
     x, weight = draw(2, 8)
     moved = {k: v.to(x.device) if isinstance(v, Tensor) else v for k, v in options.items()}
     with pytest.raises(ValueError, match=f"rms_norm: .*{message}"):
-        rms_norm(**{"x": x, "weight": weight, **moved})
+        rms_norm(**{"input": x, "weight": weight, **moved})
 
 
 def test_refuses_other_sizes() -> None:

@@ -14,9 +14,9 @@ from torch import Tensor
 # Norms
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
+def rms_norm(input: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
     """y = x / √(mean(x²) + eps)·weight"""
-    return F.rms_norm(x, (x.shape[-1],), weight, eps)
+    return F.rms_norm(input, (input.shape[-1],), weight, eps)
 
 
 def rms_norm_inputs(rows: int, cols: int) -> tuple[Tensor, ...]:
@@ -59,9 +59,9 @@ def gated_rms_norm_inputs(rows: int, cols: int) -> tuple[Tensor, ...]:
     return torch.randn(rows, cols), torch.randn(rows, cols), torch.rand(cols) + 0.5
 
 
-def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+def layer_norm(input: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
     """y = (x - mean(x)) / √(var(x) + eps)·weight + bias"""
-    return F.layer_norm(x, (x.shape[-1],), weight, bias, eps)
+    return F.layer_norm(input, (input.shape[-1],), weight, bias, eps)
 
 
 def layer_norm_inputs(rows: int, cols: int) -> tuple[Tensor, ...]:
@@ -149,9 +149,9 @@ def layer_scale_inputs(rows: int, cols: int) -> tuple[Tensor, ...]:
 # Softmax and its family
 
 
-def softmax(x: Tensor) -> Tensor:
+def softmax(input: Tensor) -> Tensor:
     """y = eˣ / Σeˣ"""
-    return torch.softmax(x, dim=-1)
+    return torch.softmax(input, dim=-1)
 
 
 def softmax_temperature(x: Tensor, temperature: float = 0.7) -> Tensor:

@@ -189,8 +189,8 @@ def _forward_and_backward(
     inputs: Sequence[Tensor],
     settings: Mapping[str, Option],
 ) -> None:
-    given = [None if n in settings else t for n, t in zip(spec.tensors, inputs, strict=True)]
-    found = function(*given, **without(spec.tensors, {**spec.parameters, **settings}))
+    given = {n: None if n in settings else t for n, t in zip(spec.tensors, inputs, strict=True)}
+    found = function(**given, **without(spec.tensors, {**spec.parameters, **settings}))
     outputs = [found] if isinstance(found, Tensor) else found
     differentiable = [output for output in outputs if output.requires_grad]
     if differentiable:

@@ -54,11 +54,11 @@ def _rival(name: str, call: str, spec: OpSpec) -> Rival:
 
 
 def _argument(node: ast.expr, spec: OpSpec) -> dict[str, Any]:
-    """A tensor's place among the op's, or a value."""
+    """One of the op's tensors, or a value."""
     if not isinstance(node, ast.Name):
         return {"value": ast.literal_eval(node)}
     if node.id in spec.tensors:
-        return {"tensor": spec.tensors.index(node.id)}
+        return {"tensor": node.id}
     if node.id in spec.parameters:
         return {"value": spec.parameters[node.id]}
     raise ValueError(f"the op has no {node.id}")

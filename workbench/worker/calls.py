@@ -16,8 +16,8 @@ from workbench_kernels.truth import gradients, without
 
 @dataclass(frozen=True)
 class Call:
-    """What to call with what. `needs` are the inputs that want a gradient, `upstream` the gradients
-    sent back, one per output.
+    """What to call with what: inputs are given by their names. `needs` are those that want a
+    gradient, `upstream` the gradients sent back, one per output.
     """
 
     names: Sequence[str]
@@ -58,8 +58,9 @@ class Call:
         are no leaves, as an inner layer of a network gets.
         """
         leaves = self.leaves()
-        passed = [t if t is None or not inner else t.view_as(t) for t in leaves]
-        given = function(*passed, **without(self.names, self.parameters))
+        passed = (t if t is None or not inner else t.view_as(t) for t in leaves)
+        named = dict(zip(self.names, passed, strict=True))
+        given = function(**named, **without(self.names, self.parameters))
         return leaves, given if isinstance(given, tuple) else (given,)
 
     def gradients(

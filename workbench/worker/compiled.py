@@ -8,7 +8,7 @@ best, so it is compiled several times, each without what an earlier time found.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -25,12 +25,12 @@ _AHEAD_CYCLES = 6_000_000
 
 def compiled(
     function: Callable[..., Any],
-    example: Sequence[Tensor | None],
+    example: Mapping[str, Tensor | None],
     attempts: int = ATTEMPTS,
     **options: Any,
 ) -> Callable[..., Any]:
-    """`function` compiled for arguments like `example`: the fastest of so many attempts, forward
-    and backward. `options` are `torch.compile`'s.
+    """`function` compiled for arguments like `example`, given by name: the fastest of so many
+    attempts, forward and backward. `options` are `torch.compile`'s.
     """
     tried = [_apart(function, options) for _ in range(attempts)]
     if attempts == 1:
@@ -57,14 +57,17 @@ def _apart(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..
     return found
 
 
-def _seconds(function: Callable[..., Any], tensors: Sequence[Tensor | None]) -> float:
+def _seconds(function: Callable[..., Any], tensors: Mapping[str, Tensor | None]) -> float:
     """The median by the device's events of a call with its gradients."""
 
     def once() -> None:
-        leaves = [t if t is None else t.detach().requires_grad_(t.requires_grad) for t in tensors]
-        given = function(*leaves)
+        named = {
+            name: t if t is None else t.detach().requires_grad_(t.requires_grad)
+            for name, t in tensors.items()
+        }
+        given = function(**named)
         outputs = given if isinstance(given, tuple) else (given,)
-        wanted = [leaf for leaf in leaves if leaf is not None and leaf.requires_grad]
+        wanted = [leaf for leaf in named.values() if leaf is not None and leaf.requires_grad]
         sent = [y for y in outputs if y.requires_grad]
         if wanted and sent:
             ones = [torch.ones_like(y) for y in sent]

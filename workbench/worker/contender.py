@@ -4,7 +4,7 @@ or a peer's function that does the same. Nothing records here, so nothing slows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -58,7 +58,9 @@ class Contender(Holder):
 
     def _warm_up(self, body: dict[str, Any], tensors: list[Tensor]) -> Reply:
         """Call it in both directions until it has compiled and tuned what it will."""
-        self._function = settled(self._loaded, self._how, self._pool(body)[0].leaves())
+        first = self._pool(body)[0]
+        example = dict(zip(first.names, first.leaves(), strict=True))
+        self._function = settled(self._loaded, self._how, example)
         timing.run(self._function, self._pool(body), body["calls"], backward=body["backward"])
         return {}, []
 
@@ -98,13 +100,14 @@ class Contender(Holder):
 
 def load(op: str, rival: Mapping[str, Any]) -> Callable[..., Any]:
     """What a rival of the op is. `how` is op, reference, a key of `_COMPILED` (the reference, which
-    `settled` compiles), or call, with the function's place as `module:attribute`.
+    `settled` compiles), or call, with the function's place as `module:attribute`. It takes the op's
+    tensors by name.
     """
     how = rival["how"]
     if how == "call":
         module, _, name = rival["call"].partition(":")
         function, arguments = getattr(import_module(module), name), rival["arguments"]
-        return function if arguments is None else _rearranged(function, arguments)
+        return _in_order(function) if arguments is None else _rearranged(function, arguments)
     if how == "op":
         own: Callable[..., Any] = getattr(import_module(f"workbench_kernels.{op}.wrapper"), op)
         return own
@@ -113,7 +116,7 @@ def load(op: str, rival: Mapping[str, Any]) -> Callable[..., Any]:
 
 
 def settled(
-    function: Callable[..., Any], how: str, example: Sequence[Tensor | None]
+    function: Callable[..., Any], how: str, example: Mapping[str, Tensor | None]
 ) -> Callable[..., Any]:
     """What was loaded, ready for arguments like `example`."""
     if how not in _COMPILED:
@@ -124,13 +127,18 @@ def settled(
     return compiled(function, example, attempts, **_COMPILED[how])
 
 
+def _in_order(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of the op's tensors that calls `function` with them, one after another."""
+    return lambda **tensors: function(*tensors.values())
+
+
 def _rearranged(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Callable[..., Any]:
     """The function of the op's tensors that calls `function` with them and constants where
     `arguments` says.
     """
     positional, keywords = arguments["positional"], arguments["keywords"]
 
-    def call(*tensors: Tensor) -> Any:
+    def call(**tensors: Tensor) -> Any:
         def value(one: Mapping[str, Any]) -> Any:
             return tensors[one["tensor"]] if "tensor" in one else one["value"]
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
+from inspect import Parameter
 from typing import Any
 
 import torch
@@ -185,31 +186,36 @@ class Server(Holder):
             torch._dynamo.reset()
             function = self._function  # inside another, which shows if it keeps the compiler out
             return torch.compile(
-                lambda *args, **kwargs: function(*args, **kwargs),
+                lambda **given: function(**given),
                 fullgraph=True,
                 backend="aot_eager",
             )
-        instance = _module(self._module, call).to(self._device)
+        instance = _module(self._module, self._function, call).to(self._device)
         instance.eval() if what == "module in eval mode" else instance.train()
         return _as_function(instance, call)
 
 
-def _module(module: type[Any], call: Call) -> Any:
+def _module(module: type[Any], function: Callable[..., Any], call: Call) -> Any:
     """The module with the call's parameters, which its constructor must take by their names; the
-    others keep their defaults, and any other required argument is the width. A tensor that is left
-    out and that a module may hold is False there, as in `LayerNorm(bias=False)`.
+    others keep their defaults. Any other required argument is what the function takes for it unless
+    told, or the width if that is nothing. A tensor that is left out and that a module may hold is
+    False there, as in `LayerNorm(bias=False)`.
     """
     signature = inspect.signature(module).parameters
     wanted = signature.values()
     settings = without(call.names, call.parameters)
     settings |= {name: False for name in call.names if name in call.parameters.keys() & signature}
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    named = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
     required = [p.name for p in wanted if p.default is p.empty and p.kind in named]
+    usual = inspect.signature(function).parameters
+    usually = {name: usual[name].default for name in required if name in usual}
+    settings = {n: v for n, v in usually.items() if v not in (None, Parameter.empty)} | settings
+    sizes = [name for name in required if name not in settings]
     width = call.inputs[0].shape[-1]
     # It may draw the values its parameters start from, but not find them in memory.
     with torch.random.fork_rng(range(torch.cuda.device_count())), uninitialised_is_nan():
-        instance = module(**{**dict.fromkeys(required, width), **settings})
-    _look_at(instance, call, width if len(required) == 1 else None)
+        instance = module(**dict.fromkeys(sizes, width), **settings)
+    _look_at(instance, call, width if len(sizes) == 1 else None)
     return instance
 
 
@@ -229,19 +235,17 @@ def _look_at(instance: Any, call: Call, width: int | None) -> None:
 
 
 def _as_function(instance: Any, call: Call) -> Callable[..., Any]:
-    """The module called as the function is: tensors that it has as parameters take their place, and
-    those left out at the end are not passed, as it may have no place for them.
+    """The module called as the function is, by name: tensors that it has as parameters take their
+    place, and those left out are not passed, as it may know nothing of them.
     """
     own = [name for name, _ in instance.named_parameters()]
     for name in own:
         if name not in call.names:
             raise TypeError(f"the module's parameter {name} is no tensor of the reference")
 
-    def function(*tensors: Tensor, **_: float) -> Any:
-        named = dict(zip(call.names, tensors, strict=True))
-        passed = [t for name, t in named.items() if name not in own]
-        while passed and passed[-1] is None:
-            passed.pop()
-        return functional_call(instance, {name: named[name] for name in own}, tuple(passed))
+    def function(**given: Any) -> Any:
+        others = (name for name in call.names if name not in own)
+        passed = {name: given[name] for name in others if given[name] is not None}
+        return functional_call(instance, {name: given[name] for name in own}, (), passed)
 
     return function

@@ -14,16 +14,16 @@ from workbench_kernels.spec import OpSpec, Traffic
 
 
 def group_norm(
-    x: Tensor,
+    input: Tensor,
+    num_groups: int = 1,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
-    num_groups: int = 1,
     eps: float = 1e-5,
 ) -> Tensor:
     """y = (x - mean(x)) / √(var(x) + eps)·weight + bias, over each group of channels"""
     if weight is None and bias is not None:
         weight = torch.ones_like(bias)  # PyTorch 2.13 has no gradient without it
-    return F.group_norm(x, num_groups, weight, bias, eps)
+    return F.group_norm(input, num_groups, weight, bias, eps)
 
 
 def inputs(rows: int, cols: int) -> tuple[Tensor, ...]:
@@ -50,8 +50,8 @@ SPEC = OpSpec(
     tier=2,
     reference=group_norm,
     inputs=inputs,
-    tensors=("x", "weight", "bias"),
-    differentiable=("x", "weight", "bias"),
+    tensors=("input", "weight", "bias"),
+    differentiable=("input", "weight", "bias"),
     parameters={"num_groups": 1, "eps": 1e-5},
     variants=VARIANTS,
     forward=Traffic(reads=1, writes=1),

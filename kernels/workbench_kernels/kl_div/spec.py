@@ -22,9 +22,9 @@ def kl_div(
     reverse: bool = False,
     temperature: float = 1.0,
     ignore_index: int = -100,
-    reduction: str = "batchmean",
+    reduction: str = "mean",
 ) -> Tensor:
-    """y = mean(Σ target·(log target - input))"""
+    """y = mean(target·(log target - input))"""
     log_p, log_q = input.float(), target.float()
     if from_logits:
         log_p, log_q = (torch.log_softmax(t / temperature, dim=-1) for t in (log_p, log_q))
@@ -63,8 +63,13 @@ def inputs(rows: int, cols: int) -> tuple[Tensor, ...]:
 
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
-    "distillation": {"from_logits": True, "temperature": 2.0, "ignore_index": 0},
-    "no labels": {"labels": None, "reduction": "mean"},
+    "distillation": {
+        "from_logits": True,
+        "temperature": 2.0,
+        "ignore_index": 0,
+        "reduction": "batchmean",
+    },
+    "no labels": {"labels": None, "reduction": "batchmean"},
     "log target": {"log_target": True, "reduction": "sum"},
     "log target, per row": {"log_target": True, "reduction": "none", "ignore_index": 0},
     "on policy": {"from_logits": True, "reverse": True, "temperature": 0.7, "reduction": "none"},

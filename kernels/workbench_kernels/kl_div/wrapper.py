@@ -18,9 +18,11 @@ def kl_div(
     reverse: bool = False,
     temperature: float = 1.0,
     ignore_index: int = -100,
-    reduction: str = "batchmean",
+    reduction: str = "mean",
 ) -> Tensor:
-    """y = mean(KL(target‖input)) over the rows that count, as torch.nn.functional.kl_div
+    """y = mean(target·(log target - input)) over the rows that count: KL(target‖input) by elements
+
+    As torch.nn.functional.kl_div, its default reduction included, which is no mean over rows.
 
     input: log-probabilities of any shape, along the last dimension; float32, bfloat16 or float16;
         on a GPU. Slices, too, are read where they are if a row's elements are dense.
@@ -30,9 +32,9 @@ def kl_div(
     from_logits: input and target are logits, those of student and teacher, and the distributions
         softmax(input / temperature) and softmax(target / temperature).
     reverse: KL(input‖target), which is small where the target has all that the input has.
-    reduction: "batchmean" over the rows that count (NaN if there are none), "mean" over their
-        elements, "sum", or "none" for a value per row. Where there are more than two dimensions
-        PyTorch's batchmean counts the entries of the first, this one rows.
+    reduction: "mean" over the elements of the rows that count (NaN if there are none), "batchmean"
+        over those rows, "sum", or "none" for a value per row. Where there are more than two
+        dimensions PyTorch's batchmean counts the entries of the first, this one rows.
 
     Returns y in float32. Both input and target have a gradient if they ask for it.
 
@@ -68,7 +70,7 @@ class KlDiv(nn.Module):
         reverse: bool = False,
         temperature: float = 1.0,
         ignore_index: int = -100,
-        reduction: str = "batchmean",
+        reduction: str = "mean",
     ) -> None:
         super().__init__()
         self.log_target = log_target

@@ -14,10 +14,10 @@ from workbench_kernels.spec import OpSpec, Traffic
 
 
 def layer_norm(
-    x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
     """y = (x - mean(x)) / √(var(x) + eps)·weight + bias"""
-    return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+    return F.layer_norm(input, input.shape[-1:], weight, bias, eps)
 
 
 def inputs(rows: int, cols: int) -> tuple[Tensor, ...]:
@@ -37,8 +37,8 @@ SPEC = OpSpec(
     tier=2,
     reference=layer_norm,
     inputs=inputs,
-    tensors=("x", "weight", "bias"),
-    differentiable=("x", "weight", "bias"),
+    tensors=("input", "weight", "bias"),
+    differentiable=("input", "weight", "bias"),
     parameters={"eps": 1e-5},
     variants=VARIANTS,
     forward=Traffic(reads=1, writes=1),

@@ -13,20 +13,20 @@ from workbench_kernels.spec import OpSpec, Traffic
 
 
 def rms_norm(
-    x: Tensor,
+    input: Tensor,
     weight: Tensor | None = None,
     eps: float = 1e-6,
     offset: float = 0.0,
     rounding: str = "once",
 ) -> Tensor:
     """y = x / √(mean(x²) + eps)·(weight + offset)"""
-    wide = x.float()
+    wide = input.float()
     normal = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     if weight is None:
-        return normal.to(x.dtype)
+        return normal.to(input.dtype)
     if rounding == "before_weight":
-        return normal.to(x.dtype) * (weight + offset)
-    return (normal * (weight.float() + offset)).to(x.dtype)
+        return normal.to(input.dtype) * (weight + offset)
+    return (normal * (weight.float() + offset)).to(input.dtype)
 
 
 def inputs(rows: int, cols: int) -> tuple[Tensor, ...]:
@@ -46,8 +46,8 @@ SPEC = OpSpec(
     tier=2,
     reference=rms_norm,
     inputs=inputs,
-    tensors=("x", "weight"),
-    differentiable=("x", "weight"),
+    tensors=("input", "weight"),
+    differentiable=("input", "weight"),
     parameters={"eps": 1e-6, "offset": 0.0},
     variants=VARIANTS,
     forward=Traffic(reads=1, writes=1),

@@ -8,9 +8,9 @@ from torch import Tensor
 from workbench_kernels.spec import OpSpec, Traffic
 
 
-def softmax(x: Tensor) -> Tensor:
+def softmax(input: Tensor) -> Tensor:
     """y = eˣ / Σeˣ"""
-    return torch.softmax(x, dim=-1)
+    return torch.softmax(input, dim=-1)
 
 
 def inputs(rows: int, cols: int) -> tuple[Tensor, ...]:
@@ -22,8 +22,8 @@ SPEC = OpSpec(
     tier=2,
     reference=softmax,
     inputs=inputs,
-    tensors=("x",),
-    differentiable=("x",),
+    tensors=("input",),
+    differentiable=("input",),
     forward=Traffic(reads=1, writes=1),
     backward=Traffic(reads=2, writes=1),
     shapes=(

@@ -362,8 +362,8 @@ class RmsNorm(nn.Module):
         )
         self.variance_epsilon = eps
 
-    def forward(self, hidden_states):
-        return rms_norm(hidden_states, self.weight, self.variance_epsilon)
+    def forward(self, x):
+        return rms_norm(x, self.weight, self.variance_epsilon)
 
     def extra_repr(self):
         return f"{tuple(self.weight.shape)}, eps={self.variance_epsilon}"

@@ -213,6 +213,28 @@ def test_few_rows_make_up_all(rows: int, cols: int) -> None:
     assert few * cols <= MOST_DRAWN or few <= LEAST_FEW or few == rows
 
 
+def test_no_tensor_without_rows_is_taken_for_one_with() -> None:
+    """A group norm over 16 channels has weights that are 16 long, however many rows there are."""
+    sized = how_few(32768, 3136)
+    assert sized == 16
+
+    class Referee:
+        def draw(
+            self, rows: int, cols: int, dtype: torch.dtype, seed: int
+        ) -> tuple[torch.Tensor, ...]:
+            return torch.empty(rows, cols), torch.empty(16)
+
+    def few(size: tuple[int, int]) -> int:
+        given: Any = Referee()
+        chance = random.Random(0)
+        heat = Heat(given, {}, {}, size, torch.float32, chance=chance, seed=0)
+        return heat._few()
+
+    assert few((32768, 3136)) == 8
+    assert few((32768, 1024)) == how_few(32768, 1024) == 64
+    assert few((7, 3136)) == 7
+
+
 @pytest.mark.parametrize(
     ("dtype", "sizes"), [("int8", []), ("bloat16", []), (None, ["12"]), (None, ["0x4"])]
 )

@@ -214,9 +214,10 @@ class _RoundAtRandom(_StayInFloat64):
     Steps that PyTorch fuses are taken apart. Those that don't round (a maximum, a selection, a
     copy) give what they were given. A matrix product rounds as it adds up, too.
 
-    In float32 it shows that arithmetic differs from GPU to GPU and from compiler to compiler: exp
-    and its like are good to about two eps, and a product that goes into a sum is rounded, or it is
-    not where the two are one instruction. So x·w − x·w need not be 0.
+    What is computed in float32, and kernels compute all dtypes in it, differs from GPU to GPU and
+    from compiler to compiler: exp and its like are good to about two eps, which float32 results
+    show, and a product that goes into a sum is rounded, or it is not where the two are one
+    instruction: then x·w − x·w is not 0.
     """
 
     def __init__(self, dtype: torch.dtype, chance: torch.Generator) -> None:
@@ -229,13 +230,13 @@ class _RoundAtRandom(_StayInFloat64):
         if func in _steps():
             with self:
                 return _steps()[func](*args, **(kwargs or {}))
-        packet = func.overloadpacket if self._is_float32 else None
+        packet = func.overloadpacket
         if packet in _SUMS:
             args = tuple(self._unrounded(value) for value in args)
         result = super().__torch_dispatch__(func, types, args, kwargs)
         if func in _products() and result.dtype is torch.float64:
             self._add_up(result, *args[-2:])
-        wide = 4.0 if packet in _APPROXIMATE else 1.0
+        wide = 4.0 if self._is_float32 and packet in _APPROXIMATE else 1.0
         for t in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(t, Tensor) and t.dtype is torch.float64:
                 self._round(t, wide)
@@ -249,7 +250,7 @@ class _RoundAtRandom(_StayInFloat64):
 
     def _unrounded(self, value: Any) -> Any:
         """A term of a sum: where it is a product, as it might be before it is rounded."""
-        return self._shaken(value, 1.0) if self._is_scaled(value) else value
+        return self._shaken(value, _FLOAT32_EPS) if self._is_scaled(value) else value
 
     def _add_up(self, product: Tensor, a: Tensor, b: Tensor) -> None:
         """What a sum of n products loses that is rounded to float32 after each: to round x costs
@@ -260,7 +261,7 @@ class _RoundAtRandom(_StayInFloat64):
         chance = torch.randn(
             size.shape, generator=self._chance, device=size.device, dtype=size.dtype
         )
-        lost = chance.mul_(0.2 * torch.finfo(torch.float32).eps).mul_(size)
+        lost = chance.mul_(0.2 * _FLOAT32_EPS).mul_(size)
         product.add_(torch.where(lost.isfinite(), lost, 0.0))
 
     def _round(self, t: Tensor, wide: float) -> None:
@@ -270,12 +271,16 @@ class _RoundAtRandom(_StayInFloat64):
         if not inexact.any():
             return
         inexact &= nearest.isfinite()
-        t.copy_(torch.where(inexact, self._shaken(t, wide).to(self._dtype).double(), t))
+        shaken = self._shaken(t, wide * torch.finfo(self._dtype).eps)
+        t.copy_(torch.where(inexact, shaken.to(self._dtype).double(), t))
 
-    def _shaken(self, t: Tensor, wide: float) -> Tensor:
-        """Each element changed by up to half an eps, `wide` times that."""
+    def _shaken(self, t: Tensor, eps: float) -> Tensor:
+        """Each element changed by up to half of this share of it."""
         chance = torch.rand(t.shape, generator=self._chance, device=t.device)
-        return chance.double().sub_(0.5).mul_(wide * torch.finfo(self._dtype).eps).add_(1).mul_(t)
+        return chance.double().sub_(0.5).mul_(eps).add_(1).mul_(t)
+
+
+_FLOAT32_EPS = torch.finfo(torch.float32).eps
 
 
 def _packets(names: str) -> frozenset[Any]:

@@ -114,12 +114,23 @@ class Heat:
             Skip: the op has no inputs of this size.
         """
         rows, cols = self._size
-        few = how_few(rows, cols)
+        few = self._few()
         draws = range(self._seed, self._seed + POOL)
         values = [self._referee.draw(few, cols, self._dtype, seed) for seed in draws]
         expect = partial(self._referee.expect, seed=self._seed)
         spec = self._referee.spec
         return Drawn(few, values, [last_rows(expect, spec, v, few, rows) for v in values])
+
+    def _few(self) -> int:
+        """Of how many rows the inputs are drawn: by their number it is told what has rows, so no
+        other tensor may have as many.
+        """
+        rows, cols = self._size
+        few = how_few(rows, cols)
+        fewer = how_few(few, cols, few)
+        drawn = self._referee.draw(fewer, cols, self._dtype, self._seed)
+        taken = any(t.ndim and t.shape[0] == few for t in drawn)
+        return fewer if taken else few
 
     @cached_property
     def _drawn(self) -> Drawn:
@@ -238,10 +249,10 @@ class Heat:
         )
 
 
-def how_few(rows: int, cols: int) -> int:
-    """How many rows are drawn: a divisor of `rows`, no other dimension's size, and not many."""
+def how_few(rows: int, cols: int, *others: int) -> int:
+    """How many rows are drawn: a divisor of `rows`, not many, and not the columns nor others."""
     most = min(rows, MOST_FEW, max(LEAST_FEW, MOST_DRAWN // cols))
-    fits = (n for n in range(most, 0, -1) if rows % n == 0 and n != cols)
+    fits = (n for n in range(most, 0, -1) if rows % n == 0 and n not in (cols, *others))
     return next(fits, rows)
 
 

@@ -1,0 +1,150 @@
+"""What an agent may spend, and what it has spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
+
+from workbench.agent.prices import Price, Usage, facts
+from workbench.errors import LimitReached
+
+# Tokens a reply may have at most, thinking among them.
+MOST_OUTPUT = 32_000
+# A reply that may have fewer isn't worth its prompt.
+LEAST_OUTPUT = 1_024
+
+
+class Limits(BaseModel):
+    """Limits of a run's author; None is no limit. `tokens` are sent and received ones together,
+    `minutes` those it waited and worked, `repairs` how often it may mend what was found wrong.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    turns: PositiveInt | None = None
+    tokens: PositiveInt | None = None
+    dollars: PositiveFloat | None = None
+    minutes: PositiveFloat | None = None
+    repairs: NonNegativeInt = 3
+
+    def changed(self, options: Mapping[str, Any]) -> Limits:
+        """These limits with those that the options name instead."""
+        given = {name: options[name] for name in type(self).model_fields if name in options}
+        return self.model_copy(update=given)
+
+    def words(self) -> list[str]:
+        """The limits there are, a phrase each."""
+        return [_PHRASES[name].format(value) for name, value in self.there_are()]
+
+    def there_are(self) -> list[tuple[str, float]]:
+        """The limits that aren't None, by name."""
+        found = [(name, getattr(self, name)) for name in _PHRASES]
+        return [(name, value) for name, value in found if value is not None]
+
+
+_PHRASES = {
+    "turns": "{} turns",
+    "tokens": "{:,} tokens",
+    "dollars": "${:g}",
+    "minutes": "{:g} minutes",
+}
+# By which flag of `resume` a limit is raised.
+FLAGS = {
+    "turns": "--max-turns",
+    "tokens": "--max-tokens",
+    "dollars": "--max-cost",
+    "minutes": "--max-minutes",
+}
+
+
+@dataclass
+class Spent:
+    """What went so far."""
+
+    turns: int = 0
+    tokens: int = 0
+    dollars: float = 0.0
+    minutes: float = 0.0
+
+
+class Budget:
+    """Limits, and what has been spent of them, by a model of that price (None: unknown)."""
+
+    def __init__(self, limits: Limits, price: Price | None) -> None:
+        # What can't be counted is no limit.
+        self.limits = limits if price is not None else limits.model_copy(update={"dollars": None})
+        self.price = price
+        self.spent = Spent()
+        self._open: tuple[str, Usage] | None = None
+
+    def begun(self, model: str, usage: Usage) -> None:
+        """A reply began. One that began before and never ended is paid for as well."""
+        if self._open is not None:
+            self._pay(*self._open)
+        self._open = model, usage
+
+    def replied(self, model: str, usage: Usage, seconds: float) -> None:
+        """A reply ended: a turn."""
+        self._open = None
+        self._pay(model, usage)
+        self.spent.turns += 1
+        self.worked(seconds)
+
+    def worked(self, seconds: float) -> None:
+        """Time went by."""
+        self.spent.minutes += seconds / 60
+
+    def _pay(self, model: str, usage: Usage) -> None:
+        price = facts(model).price
+        self.spent.tokens += usage.tokens
+        self.spent.dollars += price.of(usage) if price is not None else 0.0
+
+    def check(self) -> None:
+        """Refuse another turn when a limit is reached.
+
+        Raises:
+            LimitReached: it is; which, and the flag that raises it.
+        """
+        for name, limit in self.limits.there_are():
+            if getattr(self.spent, name) >= limit:
+                raise _reached(name, limit)
+
+    def output(self, prompt: int) -> int:
+        """Tokens the next reply may have: with a prompt of so many tokens it stays within what is
+        left, even if no cache has any of it.
+
+        Raises:
+            LimitReached: they are too few to go on.
+        """
+        self.check()
+        room: dict[str, float] = {}
+        if self.limits.tokens is not None:
+            room["tokens"] = self.limits.tokens - self.spent.tokens - prompt
+        if self.limits.dollars is not None and self.price is not None:
+            left = self.limits.dollars - self.spent.dollars - prompt * self.price.dearest_input
+            room["dollars"] = left / self.price.of(Usage(output=1))
+        for name, tokens in room.items():
+            if tokens < LEAST_OUTPUT:
+                raise _reached(name, getattr(self.limits, name))
+        return int(min([MOST_OUTPUT, *room.values()]))
+
+    def left(self) -> str:
+        """What is left, in words."""
+        left = [
+            _PHRASES[name].format(round(max(0, limit - getattr(self.spent, name)), 2))
+            for name, limit in self.limits.there_are()
+        ]
+        return ", ".join(left) or "no limit"
+
+    def facts(self) -> list[str]:
+        """What was spent, a phrase each."""
+        spent = self.spent
+        dollars = [f"${spent.dollars:.2f}"] if self.price is not None else []
+        return [f"{spent.turns} turns", f"{spent.tokens:,} tokens", *dollars]
+
+
+def _reached(name: str, limit: float) -> LimitReached:
+    return LimitReached(f"the limit of {_PHRASES[name].format(limit)} is reached", FLAGS[name])

@@ -1,7 +1,5 @@
-"""A loopback server that speaks the Messages API: what it says is a script, what it is told it keeps.
-
-A step of a script is a reply, or something that goes wrong. `Script` is also how a command in
-another process is served: the test that starts it holds the server.
+"""A loopback server that speaks the Messages API, streamed: what it says is a script, what it is
+told it keeps. A step of a script is a reply, whole or broken off, or a refusal.
 """
 
 from __future__ import annotations
@@ -27,7 +25,9 @@ USAGE = {
 
 @dataclass(frozen=True)
 class Turn:
-    """A reply. `broken` cuts its stream after the first block: by an error, or by nothing more."""
+    """A reply. Its stream breaks off in the first block with an `error` of that type, or when it
+    is `dropped`; one that `hangs` stays open there.
+    """
 
     content: tuple[Block, ...]
     stop_reason: str = ""

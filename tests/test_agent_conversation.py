@@ -56,7 +56,7 @@ def test_a_good_author_writes_asks_and_submits(api: MessagesAPI, tmp_path: Path)
     assert written(tmp_path) == SOURCES
     assert checks.verified == 1
     assert api.results(3)[0]["content"] == "backward: dx is wrong"
-    assert told[0].startswith("turn 1: thinks")
+    assert told[0].startswith("turn 1: claude-opus-5-5; left: ")
     assert told[-1] == "4 turns, 5,400 tokens, $0.01"
     one, two = api.results(1)
     assert one["content"].splitlines() == ["kernels/", "tests/"]

@@ -109,7 +109,7 @@ class Conversation:
 
     def _ask(self, request: Request) -> Reply:
         started = time.monotonic()
-        self._say("thinks")
+        self._say(self._budget.spent.turns + 1, self._model.name)
         reply = self._model.reply(request, self._begun)
         seconds = round(time.monotonic() - started, 3)
         entry = Replied(model=self._model.name, reply=reply, seconds=seconds)
@@ -142,7 +142,7 @@ class Conversation:
         if result is not None:
             self._toolbox.repeat(call, result)
         else:
-            self._say(call["name"])
+            self._say(self._budget.spent.turns, call["name"])
             result = self._transcript.append(self._toolbox.call(call))
         self._budget.worked(result.seconds)
         return result
@@ -155,8 +155,8 @@ class Conversation:
         new = [message] if self._context else [prefix.system, prefix.tools, message]
         return self._context + len(json.dumps(new)) // 2
 
-    def _say(self, doing: str) -> None:
-        self._tell(f"turn {self._budget.spent.turns + 1}: {doing}; left: {self._budget.left()}")
+    def _say(self, turn: int, doing: str) -> None:
+        self._tell(f"turn {turn}: {doing}; left: {self._budget.left()}")
 
 
 def _text(text: str) -> Block:

@@ -242,7 +242,7 @@ def test_a_lazy_author_is_told_to_go_on_until_its_turns_are_spent(
     with pytest.raises(LimitReached, match="the limit of 3 turns is reached"):
         talk(api, tmp_path, lazy, turns=3)
     assert [r["messages"][-1]["content"][0] for r in api.requests[1:]] == [text(NUDGE)] * 2
-    assert "Left: 1 turns" in json.dumps(api.requests[-1])
+    assert "Left: 1 turn." in json.dumps(api.requests[-1])
     talk(api, tmp_path, script()[1:], turns=6)
     assert len(api.requests) == 6
 

@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from workbench import tiers
 from workbench.agent import prompts
-from workbench.agent.anthropic_model import AnthropicModel
-from workbench.agent.budget import Budget, Limits
+from workbench.agent.budget import Budget
 from workbench.agent.checks import EngineChecks
 from workbench.agent.conversation import Conversation
 from workbench.agent.files import Files
@@ -24,7 +23,7 @@ from workbench.authors import KEY, REPLAY, Assignment, Written
 from workbench.authors.spec import spec
 from workbench.errors import LimitReached, UsageError
 from workbench.layout import op_paths
-from workbench.runs import Effort
+from workbench.limits import Effort, Limits, phrase
 
 MODEL = "claude-opus-5-5"
 
@@ -85,7 +84,7 @@ class _AgentAuthor:
         written = [path, *(file.relative_to(root) for file in files.written.values())]
         return Written(
             paths=tuple(written),
-            facts=(model.name, *budget.facts()),
+            facts=self._facts(model, budget),
             unknown=self._unknown(model),
             repairs=len(assignment.findings) < limits.repairs,
         )
@@ -95,6 +94,9 @@ class _AgentAuthor:
 
     def _limits(self, assignment: Assignment) -> Limits:
         raise NotImplementedError
+
+    def _facts(self, model: Model, budget: Budget) -> tuple[str, ...]:
+        return (model.name, *budget.facts())
 
     def _unknown(self, model: Model) -> tuple[str, ...]:
         return ()
@@ -127,6 +129,8 @@ class ClaudeAuthor(_AgentAuthor):
             )
 
     def _model(self, assignment: Assignment) -> Model:
+        from workbench.agent.anthropic_model import AnthropicModel  # the SDK takes two seconds
+
         options = Options.model_validate(assignment.options)
         return AnthropicModel(options.model, options.asked_effort)
 
@@ -165,3 +169,6 @@ class ReplayAuthor(_AgentAuthor):
 
     def _limits(self, assignment: Assignment) -> Limits:
         return Limits(repairs=tiers.tier(assignment.profile.tier).limits.repairs)
+
+    def _facts(self, model: Model, budget: Budget) -> tuple[str, ...]:
+        return (phrase("turns", budget.spent.turns),)

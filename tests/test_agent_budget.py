@@ -54,7 +54,7 @@ def test_dollars_are_never_overdrawn(usages: list[Usage], dollars: float) -> Non
         try:
             most = budget.output(usage.prompt)
         except LimitReached as error:
-            assert str(error) == f"the limit of ${dollars:g} is reached"
+            assert f"the limit of ${dollars:g}" in str(error)
             break
         assert LEAST_OUTPUT <= most <= MOST_OUTPUT
         kept = usage.model_copy(update={"output": min(usage.output, most)})
@@ -75,7 +75,7 @@ def test_dollars_are_never_overdrawn(usages: list[Usage], dollars: float) -> Non
 def test_a_limit_is_named_with_its_flag(limits: dict[str, float], says: str) -> None:
     budget = Budget(Limits.model_validate(limits), PRICE)
     assert [budget.left()] == budget.limits.words()
-    with pytest.raises(LimitReached, match=f"the limit of {says} is reached") as caught:
+    with pytest.raises(LimitReached, match=f"the limit of {says}") as caught:
         for _ in range(30):
             budget.output(1000)
             budget.replied(MODEL, Usage(input=5000, output=100), 45)

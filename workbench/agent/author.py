@@ -85,7 +85,7 @@ class _AgentAuthor:
         return Written(
             paths=tuple(written),
             facts=self._facts(model, budget),
-            unknown=self._unknown(model),
+            unknown=self._unknown(budget),
             repairs=len(assignment.findings) < limits.repairs,
         )
 
@@ -98,7 +98,7 @@ class _AgentAuthor:
     def _facts(self, model: Model, budget: Budget) -> tuple[str, ...]:
         return (model.name, *budget.facts())
 
-    def _unknown(self, model: Model) -> tuple[str, ...]:
+    def _unknown(self, budget: Budget) -> tuple[str, ...]:
         return ()
 
     def _checks(self, assignment: Assignment) -> Checks:
@@ -137,10 +137,9 @@ class ClaudeAuthor(_AgentAuthor):
     def _limits(self, assignment: Assignment) -> Limits:
         return tiers.tier(assignment.profile.tier).limits.changed(assignment.options)
 
-    def _unknown(self, model: Model) -> tuple[str, ...]:
-        if facts(model.name).price is not None:
-            return ()
-        return (f"what the author cost: no price of {model.name} is known",)
+    def _unknown(self, budget: Budget) -> tuple[str, ...]:
+        models = sorted(budget.unpriced)
+        return tuple(f"what the author cost: no price of {model} is known" for model in models)
 
 
 class ReplayAuthor(_AgentAuthor):

@@ -32,6 +32,7 @@ class Budget:
         self.limits = limits if price is not None else limits.model_copy(update={"dollars": None})
         self.price = price
         self.spent = Spent()
+        self.unpriced: set[str] = set()  # models whose replies cost nobody knows what
         self._open: tuple[str, Usage] | None = None
 
     def begun(self, model: str, usage: Usage) -> None:
@@ -54,7 +55,10 @@ class Budget:
     def _pay(self, model: str, usage: Usage) -> None:
         price = facts(model).price
         self.spent.tokens += usage.tokens
-        self.spent.dollars += price.of(usage) if price is not None else 0.0
+        if price is not None:
+            self.spent.dollars += price.of(usage)
+        else:
+            self.unpriced.add(model)
 
     def check(self) -> None:
         """Refuse another turn when a limit is reached.
@@ -64,7 +68,7 @@ class Budget:
         """
         for name, limit in self.limits.amounts.items():
             if getattr(self.spent, name) >= limit:
-                raise _reached(name, limit)
+                raise LimitReached(f"the limit of {phrase(name, limit)} is reached", FLAGS[name])
 
     def output(self, prompt: int) -> int:
         """Tokens the next reply may have: with a prompt of so many tokens it stays within what is
@@ -82,7 +86,8 @@ class Budget:
             room["dollars"] = left / self.price.of(Usage(output=1))
         for name, tokens in room.items():
             if tokens < LEAST_OUTPUT:
-                raise _reached(name, getattr(self.limits, name))
+                limit = phrase(name, self.limits.amounts[name])
+                raise LimitReached(f"another turn may go beyond the limit of {limit}", FLAGS[name])
         return int(min([MOST_OUTPUT, *room.values()]))
 
     def left(self) -> str:
@@ -98,7 +103,3 @@ class Budget:
         spent = self.spent
         dollars = [f"${spent.dollars:.2f}"] if self.price is not None else []
         return [phrase("turns", spent.turns), phrase("tokens", spent.tokens), *dollars]
-
-
-def _reached(name: str, limit: float) -> LimitReached:
-    return LimitReached(f"the limit of {phrase(name, limit)} is reached", FLAGS[name])

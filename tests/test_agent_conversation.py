@@ -173,10 +173,15 @@ def test_a_replay_asks_nobody(api: MessagesAPI, tmp_path: Path) -> None:
         [turn(text("I will"), error="overloaded_error")],
         [turn(text("I will"), dropped=True), turn(text("I"), error="api_error")],
         [turn(call("verify") | {"input": '{"a": tru'}, dropped=True)],
+        [turn(call("verify") | {"input": '{"a": nonsense}'})],
+        [turn(text("I"), hangs=True)],
     ],
-    ids=["529", "429 500", "overloaded in the stream", "dropped", "not JSON"],
+    ids=["529", "429 500", "overloaded in the stream", "dropped", "half", "not JSON", "silent"],
 )
-def test_what_passes_is_asked_again(api: MessagesAPI, tmp_path: Path, wrong: list[Step]) -> None:
+def test_what_passes_is_asked_again(
+    api: MessagesAPI, tmp_path: Path, wrong: list[Step], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anthropic_model, "SILENT_SECONDS", 0.5)
     talk(api, tmp_path, [*wrong, *script()])
     assert written(tmp_path) == SOURCES
     assert len(api.requests) == 4 + len(wrong)

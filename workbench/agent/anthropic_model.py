@@ -24,6 +24,8 @@ from workbench.errors import AuthorError, UsageError
 
 # How often the SDK asks again before a stream begins, and how often a stream is begun.
 RETRIES, STREAMS = 6, 5
+# Between two events of a stream, pings among them.
+SILENT_SECONDS = 300.0
 _PASSING = frozenset({"overloaded_error", "api_error", "rate_limit_error", "timeout_error"})
 _HINTS = {
     400: "what was sent can't be answered; workbench show RUN says how far it came",
@@ -95,7 +97,8 @@ class AnthropicModel:
         if not os.environ.get(KEY):
             raise UsageError(f"{KEY} is not set", f"export {KEY}=sk-..., then resume the run")
         if self._client is None:
-            self._client = anthropic.Anthropic(max_retries=RETRIES)
+            timeout = httpx2.Timeout(SILENT_SECONDS, connect=10.0)
+            self._client = anthropic.Anthropic(max_retries=RETRIES, timeout=timeout)
         return self._client
 
     def _parameters(self, request: Request) -> dict[str, Any]:

@@ -283,6 +283,12 @@ def test_the_key_is_in_no_file(api: MessagesAPI, tmp_path: Path) -> None:
     assert "[redacted]" in (tmp_path / FILE).read_text()
 
 
+def test_half_a_character_is_no_obstacle(api: MessagesAPI, tmp_path: Path) -> None:
+    talk(api, tmp_path, [turn(text("\ud83d"), call("verify")), *script()[1:]])
+    assert replies(tmp_path / FILE)[0].content[0] == text("?")
+    assert written(tmp_path) == SOURCES
+
+
 def test_usage_is_the_apis(api: MessagesAPI, tmp_path: Path) -> None:
     """A write to the cache whose lifetime isn't said is the dearer one."""
     usage = {key: value for key, value in USAGE.items() if key != "cache_creation"}

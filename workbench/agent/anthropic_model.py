@@ -7,6 +7,7 @@ off, or has an error in it, it hands on: the API has answered 200 by then. That 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import time
 from collections.abc import Callable
@@ -90,8 +91,10 @@ class AnthropicModel:
                 raise _BrokenOff("nothing came") from error
         if message.stop_reason is None:
             raise _BrokenOff("the stream ended in the middle of a reply")
-        content = [block.to_dict(mode="json") for block in message.content]
-        return Reply(content=content, stop_reason=message.stop_reason, usage=_usage(message))
+        content = [block.to_dict() for block in message.content]
+        return Reply(
+            content=_writable(content), stop_reason=message.stop_reason, usage=_usage(message)
+        )
 
     def _connected(self) -> anthropic.Anthropic:
         if not os.environ.get(KEY):
@@ -119,6 +122,14 @@ class AnthropicModel:
         if self._effort is not None:
             found["output_config"] = {"effort": self._effort}
         return found
+
+
+def _writable(content: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The same without halves of characters, which JSON can say and no file can have."""
+    found: list[dict[str, object]] = json.loads(
+        json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
+    )
+    return found
 
 
 def _usage(message: Message) -> Usage:

@@ -29,13 +29,13 @@ RETRIES, STREAMS = 6, 5
 SILENT_SECONDS = 300.0
 _PASSING = frozenset({"overloaded_error", "api_error", "rate_limit_error", "timeout_error"})
 _HINTS = {
-    400: "what was sent can't be answered; workbench show RUN says how far it came",
     401: "the API does not know this key: check ANTHROPIC_API_KEY",
     402: "the account has no credit left",
     403: "this key may not use the model: check the key, or take another --model",
     404: "there is no such model: check --model",
-    413: "the conversation has become too long for a request",
+    413: "the conversation is too long for a request: begin a new run",
 }
+_TOO_LONG = "too long"  # how a 400 says that the prompt is more than the model can read
 
 
 class _BrokenOff(Exception):
@@ -148,7 +148,8 @@ def _usage(message: Message) -> Usage:
 
 def _refused(error: anthropic.APIStatusError) -> AuthorError:
     said = _plain(str(error.api_message or error.message))
-    hint = _HINTS.get(error.status_code, "resume the run when it works again")
+    status = 413 if _TOO_LONG in said else error.status_code
+    hint = _HINTS.get(status, "resume the run when it works again")
     kind = f"{error.status_code} {error.type or ''}".strip()
     return AuthorError(f"the API refused the request ({kind}): {said}", hint)
 

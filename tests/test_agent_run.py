@@ -349,7 +349,7 @@ def test_limits_are_flags_and_a_spent_one_ends_the_command_with_4(
     code, said = workbench("new", OP, *flags)
     assert (code, len(api.requests)) == (4, 2)
     assert "the limit of 2 turns is reached: 2 turns, 2,700 tokens, $0.01 spent" in said
-    assert "turn 1: claude-opus-5; left: 2 turns, 3,000,000 tokens, $0.5, 60 minutes" in said
+    assert "turn 2 of 2 · claude-opus-5 · 1,350 tokens · $0.00 of $0.5" in said
     assert api.requests[0]["output_config"] == {"effort": "low"}
     code, said = workbench("runs")
     assert "parked" in said
@@ -389,7 +389,7 @@ def test_killed_in_the_middle_of_a_stream(library: Path, drafted: Sources) -> No
         assert len(api.requests) == 5
         assert api.requests[2]["messages"] == api.requests[1]["messages"]
         assert "claude author · claude-opus-5-5 · 4 turns · 6,701 tokens" in output
-        assert "turn 4: submit" in output
+        assert "turn 4 of 40 · submit · 6,701 tokens · $0.01 of $4" in output
     assert engine(library).store.find(OP).state is State.REVIEW
     assert everything(library) == untouched
     assert KEY not in output + errors

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from helpers_agent import CHEAP, SECRET, passes
 from messages_api import KEY, MessagesAPI, Step, Turn, call, text, turn
-from runs_fixtures import APPROVER, Recorder, everything, fails, git, library
-from test_kill import real_library
+from runs_fixtures import APPROVER, Recorder, everything, fails, git, library, real_library
 
 from workbench import authors, cli
 from workbench.agent.checks import EngineChecks
 from workbench.agent.transcript import FILE
 from workbench.authors.draft import DraftAuthor
+from workbench.crash import keep_traceback
 from workbench.errors import LimitReached, RunError, UsageError, WorkbenchError
 from workbench.judge import sandbox
 from workbench.judge.jail import Jail
@@ -279,6 +279,20 @@ def test_no_candidate_sees_the_key(tmp_path: Path, api: MessagesAPI) -> None:
         assert jail.wait(30)
     assert "PYTHONPATH" in jail.output
     assert KEY not in jail.output and "ANTHROPIC" not in jail.output
+
+
+def test_a_traceback_is_kept_without_the_key(
+    library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    monkeypatch.chdir(library)
+    (library / ".workbench").mkdir()
+    try:
+        raise ValueError(f"Bearer {KEY}")
+    except ValueError:
+        where = keep_traceback()
+    kept = Path(where.removeprefix("in ")).read_text()
+    assert "ValueError: Bearer [redacted]" in kept and KEY not in kept
 
 
 def test_who_can_not_begin_is_told_what_to_do(

@@ -21,6 +21,7 @@ setup(
     },
     package_data={
         "*": ["py.typed", "*.json"],
+        "workbench.agent": ["*.toml"],
         "workbench.bench": ["templates/*"],
         "workbench.evidence": ["templates/*.j2"],
         **{name: ["**/*"] for name in DATA},

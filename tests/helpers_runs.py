@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import runs_fixtures
 
@@ -30,7 +32,12 @@ def slowed(stage: StageFunction) -> StageFunction:
 
 
 def cheap_request(
-    op: str, target: str | None, tier: int | None, force: bool, author: str
+    op: str,
+    target: str | None,
+    tier: int | None,
+    force: bool,
+    author: str,
+    options: Mapping[str, Any],
 ) -> Request:
     """A request without looking the reference up, for which torch would be imported."""
     return runs_fixtures.request(op, author)

@@ -17,7 +17,8 @@ import torch
 
 import workbench_kernels
 from workbench.assets import asset
-from workbench.authors.draft import DraftAuthor, _environment, _render
+from workbench.authors.draft import DraftAuthor
+from workbench.authors.templates import environment, render
 from workbench.errors import AuthorError, TemplateError
 from workbench.profile import analyze
 from workbench.reference import Reference, find, load
@@ -143,7 +144,7 @@ def test_a_template_that_lacks_a_variable_says_which(tmp_path: Path) -> None:
     shutil.copytree(asset("tiers"), tmp_path / "tiers")
     (tmp_path / "tiers/_common/broken.py.j2").write_text("{{ op }} {{ flavour }}\n")
     with pytest.raises(TemplateError, match="'flavour' is undefined"):
-        _render(_environment(tmp_path / "tiers"), "_common/broken.py.j2", {"op": None})
+        render(environment(tmp_path / "tiers"), "_common/broken.py.j2", {"op": None})
 
 
 def divergence(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -574,7 +574,11 @@ def test_verify_holds_the_spec_against_what_was_confirmed(
     run = Run(id="relu2-1", request=asked, base="", created=now(), updated=now())
     context = Context(run=run, root=tmp_path, folder=tmp_path)
     found = reference.find("relu2")
-    authors.get("draft").write(profile.analyze(found, "relu2"), found, tmp_path)
+    authors.get("draft").write(
+        authors.Assignment(
+            profile=profile.analyze(found, "relu2"), reference=found, root=tmp_path, folder=tmp_path
+        )
+    )
 
     assert stages.verify(context).ok
     spec = tmp_path / "kernels/workbench_kernels/relu2/spec.py"

@@ -9,16 +9,27 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-import traceback
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from workbench.agent.redaction import redacted
 from workbench.console import Terminal, print_error
+from workbench.crash import keep_traceback
 from workbench.errors import VerificationFailed, WorkbenchError
+from workbench.options import (
+    EffortOf,
+    Json,
+    MaxCost,
+    MaxMinutes,
+    MaxTokens,
+    MaxTurns,
+    Model,
+    On,
+    RunId,
+    of_author,
+)
 from workbench.runs import Run, State
 from workbench.verification import Kind
 
@@ -33,11 +44,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-On = Annotated[
-    str, typer.Option(metavar="PLACE", help="Whose GPUs: local, ray, or ray://HOST:PORT.")
-]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or what it begins with.")]
 
 
 @app.command()
@@ -48,16 +54,27 @@ def new(
     reference: Annotated[
         str | None, typer.Option(metavar="FILE.py:FUNC", help="What the op is.")
     ] = None,
-    author: Annotated[str, typer.Option(help="Who writes the kernel.")] = "draft",
+    author: Annotated[
+        str | None,
+        typer.Option(help="claude (if there is an API key), draft, or replay:RUN."),
+    ] = None,
+    model: Model = None,
+    effort: EffortOf = None,
+    max_turns: MaxTurns = None,
+    max_tokens: MaxTokens = None,
+    max_cost: MaxCost = None,
+    max_minutes: MaxMinutes = None,
     as_json: Json = False,
 ) -> None:
     """Begin a run: analyze, generate, verify and bench an op, up to your review."""
     from workbench.runs import stages
 
+    options = of_author(model, effort, max_turns, max_tokens, max_cost, max_minutes)
     with Terminal(as_json) as terminal:
         engine = _engine(terminal)
         engine.repository.check_new_op(name)
-        request = stages.request(name, reference, tier, force_tier, author)
+        chosen = stages.author(author, options, engine.store)
+        request = stages.request(name, reference, tier, force_tier, chosen, options)
         _end(terminal, engine.start(request))
 
 
@@ -125,10 +142,26 @@ def reject(
 
 
 @app.command()
-def resume(run: RunId, as_json: Json = False) -> None:
-    """Go on with a run that was stopped, failed, or edited."""
+def resume(
+    run: RunId,
+    model: Model = None,
+    effort: EffortOf = None,
+    max_turns: MaxTurns = None,
+    max_tokens: MaxTokens = None,
+    max_cost: MaxCost = None,
+    max_minutes: MaxMinutes = None,
+    as_json: Json = False,
+) -> None:
+    """Go on with a run that was stopped, parked, failed, or edited."""
+    from workbench.runs import stages
+
+    options = of_author(model, effort, max_turns, max_tokens, max_cost, max_minutes)
     with Terminal(as_json) as terminal:
-        _end(terminal, _engine(terminal).resume(run))
+        engine = _engine(terminal)
+        if options:
+            request = engine.store.find(run).request
+            stages.author(request.author, {**request.options, **options}, engine.store)
+        _end(terminal, engine.resume(run, options))
 
 
 @app.command()
@@ -359,8 +392,8 @@ def main() -> NoReturn:
         print_error(error)
         sys.exit(error.exit_code)
     except Exception as bug:
-        what = f"{type(bug).__name__}: {bug}".splitlines()[0]
-        hint = f"the traceback is {_keep_traceback()}; no run is lost: workbench runs"
+        what = redacted(f"{type(bug).__name__}: {bug}").splitlines()[0]
+        hint = f"the traceback is {keep_traceback()}; no run is lost: workbench runs"
         print_error(WorkbenchError(f"a bug in the workbench: {what}", hint))
         sys.exit(70)
     sys.exit(0)
@@ -393,18 +426,3 @@ def _end(terminal: Terminal, run: Run) -> None:
             f"run {run.id} failed; its files are in .workbench/worktrees/{run.id}",
             f"mend them and workbench resume {run.id}, or workbench abort {run.id}",
         )
-
-
-def _keep_traceback() -> str:
-    """Write the current exception's traceback where it outlives the terminal; where that is."""
-    here = Path.cwd()
-    states = [folder / ".workbench" for folder in (here, *here.parents)]
-    state = next((folder for folder in states if folder.is_dir()), Path(tempfile.gettempdir()))
-    path = state / "log" / f"{datetime.now():%Y%m%d-%H%M%S-%f}.txt"
-    try:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(traceback.format_exc())
-    except OSError:
-        traceback.print_exc()
-        return "above"
-    return f"in {path}"

@@ -40,7 +40,12 @@ if TYPE_CHECKING:
     from workbench.verification.targets import Target
     from workbench.watches import Watches
 
-COLOURS = {State.REVIEW: "yellow", State.COMMITTED: "green", State.FAILED: "red"}
+COLOURS = {
+    State.REVIEW: "yellow",
+    State.PARKED: "yellow",
+    State.COMMITTED: "green",
+    State.FAILED: "red",
+}
 
 
 class Terminal:

@@ -11,7 +11,8 @@ WorkbenchError
 ├── EvidenceError       1   a record was changed, is missing, or is about other files
 ├── TemplateError       1   a template is broken or lacks a variable
 ├── ProfileGate         3   a person must confirm the profile first
-├── AuthorError         4   an author gave up, or its budget did
+├── AuthorError         4   an author gave up
+│   └── LimitReached    4   what it may spend is spent; the run is parked
 ├── VerificationFailed  5   the judge's verdict is no
 └── Interrupted       130   the user stopped the command; the run can be resumed
 
@@ -80,9 +81,13 @@ class ProfileGate(WorkbenchError):
 
 
 class AuthorError(WorkbenchError):
-    """An author can't write the op, or ran out of its budget."""
+    """An author can't write the op, or can't be asked."""
 
     exit_code = 4
+
+
+class LimitReached(AuthorError):
+    """What an author may spend is spent: the run is parked, and goes on with more."""
 
 
 class VerificationFailed(WorkbenchError):

@@ -15,13 +15,16 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from workbench.assets import asset, read_toml
 from workbench.errors import TemplateError, UsageError
+from workbench.limits import Limits
 
 INPUTS_SUFFIX = "_inputs"
 Shape = tuple[PositiveInt, PositiveInt]
 
 
 class Tier(BaseModel):
-    """One tier. `admits` are the categories of traced nodes it allows; shapes are (rows, cols)."""
+    """One tier. `admits` are the categories of traced nodes it allows; shapes are (rows, cols);
+    `limits` are those of an author that costs something.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,6 +37,7 @@ class Tier(BaseModel):
     dtypes: tuple[str, ...]
     shapes: tuple[Shape, ...]
     sweep: tuple[Shape, ...]
+    limits: Limits = Limits()
 
     @property
     def templates(self) -> Path:

@@ -4,12 +4,56 @@ writes.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from workbench.errors import UsageError
 from workbench.profile import Profile
 from workbench.reference import Reference
+
+KEY = "ANTHROPIC_API_KEY"
+REPLAY = "replay:"
+
+
+def _silent(doing: str) -> None:
+    """Nobody is told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What an author is given: the op, the worktree `root` to write it in, the run's own folder,
+    what was found wrong with each of its earlier attempts, and how much it may spend.
+
+    It may `tell` what it does at the moment.
+    """
+
+    profile: Profile
+    reference: Reference
+    root: Path
+    folder: Path
+    findings: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tell: Callable[[str], None] = _silent
+
+    @property
+    def run(self) -> str:
+        """Id of the run it is for."""
+        return self.folder.name
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files an author wrote, relative to the root, what it took, and whether it can go on when
+    something is found wrong with them.
+    """
+
+    paths: tuple[Path, ...]
+    facts: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    repairs: bool = False
 
 
 class Author(Protocol):
@@ -17,13 +61,26 @@ class Author(Protocol):
 
     name: str
 
-    def write(self, profile: Profile, reference: Reference, root: Path) -> list[Path]:
-        """Write spec.py, kernel.py, wrapper.py and the test; return their paths relative to `root`.
+    def check(self, options: Mapping[str, Any], runs: Path) -> None:
+        """Refuse to begin what it can't do: with these options, where the runs are kept there.
 
         Raises:
-            AuthorError: the author can't write this op.
+            UsageError: why, and what to do.
         """
         ...
+
+    def write(self, assignment: Assignment) -> Written:
+        """Write spec.py, kernel.py, wrapper.py and the test.
+
+        Raises:
+            AuthorError: the author can't write this op, or what it may spend is spent.
+        """
+        ...
+
+
+def default() -> str:
+    """The author of who names none: Claude where there is a key, else the one that needs none."""
+    return "claude" if os.environ.get(KEY) else "draft"
 
 
 def get(name: str) -> Author:
@@ -32,11 +89,13 @@ def get(name: str) -> Author:
     Raises:
         UsageError: there is none.
     """
-    from workbench.authors.draft import DraftAuthor
+    if name == "draft":
+        from workbench.authors.draft import DraftAuthor
 
-    authors: dict[str, type[Author]] = {"draft": DraftAuthor}
-    if name not in authors:
-        raise UsageError(
-            f"there is no author {name!r}", hint=f"the authors are {', '.join(authors)}"
-        )
-    return authors[name]()
+        return DraftAuthor()
+    if name == "claude" or name.removeprefix(REPLAY) not in ("", name):
+        from workbench.agent import author
+
+        replayed = name.removeprefix(REPLAY)
+        return author.ClaudeAuthor() if name == "claude" else author.ReplayAuthor(replayed)
+    raise UsageError(f"there is no author {name!r}", f"the authors are draft, claude, {REPLAY}RUN")

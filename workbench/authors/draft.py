@@ -4,24 +4,27 @@ time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import jinja2
 import torch
 
 from workbench import tiers
+from workbench.authors import Assignment, Written
 from workbench.authors.formatting import formatted
 from workbench.authors.formula import formulas
 from workbench.authors.plan import OpPlan, plan_op
+from workbench.authors.spec import spec
 from workbench.authors.surface import Surface
+from workbench.authors.templates import environment, render
 from workbench.authors.view import OpView, unpacked
-from workbench.errors import AuthorError, TemplateError
+from workbench.errors import AuthorError, UsageError
 from workbench.graph import safe
+from workbench.layout import op_paths
 from workbench.lower import Lowered, lower
 from workbench.profile import Profile
 from workbench.reference import Reference
-from workbench.source import arrange
 from workbench.trace import COLS, ROWS, trace
 
 HIGHEST_TIER = 2
@@ -32,18 +35,30 @@ class DraftAuthor:
 
     name = "draft"
 
-    def write(self, profile: Profile, reference: Reference, root: Path) -> list[Path]:
-        """Write the op's four files below `root`; their paths relative to it.
+    def check(self, options: Mapping[str, Any], runs: Path) -> None:
+        """Refuse what is for authors that ask a model.
+
+        Raises:
+            UsageError: there is something to limit.
+        """
+        if options:
+            raise UsageError(
+                "the draft author asks no model, so there is nothing to choose or limit",
+                "leave --model, --effort and limits out, or take --author claude",
+            )
+
+    def write(self, assignment: Assignment) -> Written:
+        """Write the op's four files.
 
         Raises:
             AuthorError: a node has no derivation here.
             TemplateError: a template is missing, broken, or uses a variable nobody gave.
         """
-        files = self.render(profile, reference)
+        files = self.render(assignment.profile, assignment.reference)
         for path, text in files.items():
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_text(text, encoding="utf-8")
-        return list(files)
+            (assignment.root / path).parent.mkdir(parents=True, exist_ok=True)
+            (assignment.root / path).write_text(text, encoding="utf-8")
+        return Written(tuple(files))
 
     def render(self, profile: Profile, reference: Reference) -> dict[Path, str]:
         """The files as text, by path."""
@@ -58,36 +73,28 @@ class DraftAuthor:
         parameters = {safe(name): value for name, value in reference.parameters.items()}
         float32 = _always_float32(reference, lowered.outputs)
         plan = plan_op(profile.op, lowered, ranks, parameters, float32)
-        folder = Path("kernels/workbench_kernels") / profile.op
-        variables = self._variables(profile, reference, plan, lowered)
+        folder, test = map(Path, op_paths(profile.op))
+        variables = self._variables(reference, plan, lowered)
         tier = tiers.tier(profile.tier)
-        environment = _environment(tier.folder.parent)
         templates = {
-            folder / "spec.py": "_common/spec.py.j2",
             folder / "kernel.py": f"{tier.folder.name}/templates/kernel.py.j2",
             folder / "wrapper.py": "_common/wrapper.py.j2",
-            Path(f"tests/kernels/test_{profile.op}.py"): "_common/test.py.j2",
+            test: "_common/test.py.j2",
         }
-        return {
-            path: formatted(_render(environment, name, variables))
-            for path, name in templates.items()
+        found = environment(tier.folder.parent)
+        found.filters["unpacked"] = unpacked
+        return {folder / "spec.py": spec(profile, reference)} | {
+            path: formatted(render(found, name, variables)) for path, name in templates.items()
         }
 
     @staticmethod
-    def _variables(
-        profile: Profile, reference: Reference, plan: OpPlan, lowered: Lowered
-    ) -> dict[str, object]:
+    def _variables(reference: Reference, plan: OpPlan, lowered: Lowered) -> dict[str, object]:
         assert lowered.backward is not None
         summary = reference.formula or f"as {reference.symbol} in its spec."
         user = Surface(plan=plan, by_rows=not plan.is_flat)
-        needed = ["import torch", "from torch import Tensor"] if not reference.inputs_source else []
-        imports = ("from __future__ import annotations", *reference.imports, *needed)
         return {
             "op": OpView(plan, summary, formulas(lowered.forward), formulas(lowered.backward)),
             "user": user,
-            "reference": reference,
-            "tier": tiers.tier(profile.tier),
-            "imports": arrange((*imports, "from workbench_kernels.spec import OpSpec, Traffic")),
         }
 
 
@@ -98,35 +105,3 @@ def _always_float32(reference: Reference, names: Sequence[str]) -> list[str]:
     found = reference.function(*narrow, **reference.parameters)
     outputs = found if isinstance(found, tuple) else (found,)
     return [n for n, y in zip(names, outputs, strict=True) if y.dtype is torch.float32]
-
-
-def _environment(root: Path) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(root),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # it writes Python, not HTML
-    )
-    environment.filters["unpacked"] = unpacked
-    return environment
-
-
-def _render(environment: jinja2.Environment, name: str, variables: dict[str, object]) -> str:
-    try:
-        text = environment.get_template(name).render(variables)
-    except jinja2.TemplateNotFound as error:
-        raise TemplateError(
-            f"there is no template {error.name}", hint="templates are below tiers/"
-        ) from error
-    except jinja2.UndefinedError as error:
-        raise TemplateError(
-            f"template {name}: {error.message}",
-            hint="a template may use only what its author gives",
-        ) from error
-    except jinja2.TemplateSyntaxError as error:
-        raise TemplateError(
-            f"template {error.filename or name}:{error.lineno}: {error.message}"
-        ) from error
-    return text.rstrip() + "\n"

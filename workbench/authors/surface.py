@@ -1,4 +1,4 @@
-"""What the spec, wrapper and test templates are given: an op as its users see it."""
+"""What the wrapper and test templates are given: an op as its users see it."""
 
 from __future__ import annotations
 
@@ -185,32 +185,6 @@ class Surface:
     @property
     def module_repr(self) -> str:
         return ", ".join(f"{name}={{self.{name}}}" for name in self._parameters)
-
-    # Spec
-
-    @property
-    def default_inputs(self) -> str:
-        draws = ["torch.randn(rows, cols)"] * len(self.plan.tensors)
-        return f"({', '.join(draws)}{',' * (len(draws) == 1)})"
-
-    @property
-    def tensor_names(self) -> str:
-        return repr(tuple(t.public for t in self.plan.tensors)).replace("'", '"')
-
-    @property
-    def differentiable(self) -> str:
-        names = tuple(
-            t.public for t in self.plan.tensors if f"d{t.name}" in self.plan.gradient_names
-        )
-        return repr(names).replace("'", '"')
-
-    @property
-    def parameter_table(self) -> str:
-        return (
-            "{"
-            + ", ".join(f'"{name}": {value!r}' for name, value in self._parameters.items())
-            + "}"
-        )
 
     # Test
 

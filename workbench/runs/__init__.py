@@ -16,10 +16,13 @@ from workbench.evidence import Evidence
 
 
 class State(StrEnum):
-    """Where a run is. OPEN and FAILED runs can be resumed; the last four are final."""
+    """Where a run is. OPEN, FAILED and PARKED runs can be resumed, a PARKED one with more to spend;
+    the last four are final.
+    """
 
     OPEN = "open"
     FAILED = "failed"
+    PARKED = "parked"
     REVIEW = "review"
     APPROVED = "approved"
     COMMITTED = "committed"
@@ -28,6 +31,7 @@ class State(StrEnum):
     UNCHANGED = "unchanged"
 
 
+STOPPED = frozenset({State.FAILED, State.PARKED})
 CLOSED = frozenset({State.COMMITTED, State.REJECTED, State.ABORTED, State.UNCHANGED})
 
 
@@ -37,7 +41,8 @@ class _Frozen(BaseModel):
 
 class Request(_Frozen):
     """What was asked for. `reference` is all of it: a resumed run needs no file of the user's. A
-    run about an op of the library has none; `options` is what its workflow wants to know besides.
+    run about an op of the library has none; `options` is what its workflow and its author want to
+    know besides.
     """
 
     op: str
@@ -53,7 +58,8 @@ class Request(_Frozen):
 class StageResult(_Frozen):
     """What a stage found: the facts of its line, what it could not find out, the data behind both.
 
-    `tables` are rows for a reviewer, by title. `evidence` is stored in a table of its own; what is
+    `findings` are what the author may know of a problem, where that is not all of it. `tables` are
+    rows for a reviewer, by title. `evidence` is stored in a table of its own; what is
     kept here are its ids, in the `Record`. `ends` says why there is nothing to review: the run is
     over.
     """
@@ -61,6 +67,7 @@ class StageResult(_Frozen):
     ok: bool = True
     summary: list[str]
     problem: str = ""
+    findings: str = ""
     ends: str = ""
     unknown: list[str] = []
     tables: dict[str, list[dict[str, Any]]] = {}

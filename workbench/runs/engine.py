@@ -8,19 +8,19 @@ killed at any instant goes on from its last finished stage.
 
 from __future__ import annotations
 
-import errno
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from workbench import workflow as workflows
 from workbench.errors import (
     EvidenceError,
     Interrupted,
+    LimitReached,
     RunError,
     StorageError,
     UsageError,
@@ -29,13 +29,12 @@ from workbench.errors import (
 from workbench.evidence.document import Document
 from workbench.layout import evidence_path
 from workbench.repository import Content, Repository, branch, content
-from workbench.runs import CLOSED, Approval, Record, Request, Run, StageResult, State
+from workbench.runs import CLOSED, STOPPED, Approval, Record, Request, Run, StageResult, State
+from workbench.runs.attempts import can_repair
 from workbench.runs.review import commit_message
-from workbench.runs.store import Store, now
+from workbench.runs.store import Store, now, room_errors
 from workbench.text import printable
 from workbench.workflow import Stage, Workflow
-
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 
 @dataclass(frozen=True)
@@ -105,8 +104,9 @@ class Engine:
             if self.repository.branch_head(id_) is None and self.store.create(run):
                 return self.resume(id_)
 
-    def resume(self, run_id: str) -> Run:
+    def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> Run:
         """Drive a run on from its first unfinished stage, or finish a commit that was approved.
+        From here on these options stand instead of those it began with.
 
         Raises:
             RunError: unknown, rejected or aborted, or driven by another process.
@@ -119,6 +119,8 @@ class Engine:
                 raise self._refusal(run)
             if run.state is State.APPROVED:
                 return self._commit(run)
+            if options:
+                run = self.store.save(_with_options(run, options))
             return self._drive(run)
 
     def approve(self, run_id: str, approver: str) -> Run:
@@ -195,7 +197,7 @@ class Engine:
         while (stage := self._next(run, workflow)) is not None:
             step = self._wait_for_review if stage.kind == "review" else self._step
             run = step(run, workflow, stage)
-            if run.state is State.FAILED or run.state in CLOSED:
+            if run.state in STOPPED or run.state in CLOSED:
                 break
         return run
 
@@ -217,7 +219,7 @@ class Engine:
     def _step(self, run: Run, workflow: Workflow, stage: Stage) -> Run:
         self._progress.started(stage.name)
         started, clock = now(), time.monotonic()
-        with _room_errors(f"run {run.id} is as it was before {stage.name}"):
+        with room_errors(f"run {run.id} is as it was before {stage.name}"):
             if stage.kind == "agent":
                 self.repository.remove_worktree(run.id)
             if stage.kind == "agent" or workflow.is_about_candidate(stage):
@@ -231,7 +233,7 @@ class Engine:
             started=started,
             seconds=round(time.monotonic() - clock, 3),
         )
-        run = self._save(run, workflow, stage, record)
+        run = self._save(run, workflow, stage, record, error)
         # An error ends the command and is told there; a line of it here would say it twice.
         self._progress.finished(stage.name, result if error is None else _failure(""))
         if error is not None:
@@ -257,17 +259,27 @@ class Engine:
             )
         return None, result
 
-    def _save(self, run: Run, workflow: Workflow, stage: Stage, record: Record) -> Run:
-        """Store what the stage led to: on, back to the agent for a repair, or the run's failure."""
+    def _save(
+        self,
+        run: Run,
+        workflow: Workflow,
+        stage: Stage,
+        record: Record,
+        error: WorkbenchError | None = None,
+    ) -> Run:
+        """Store what the stage led to: on, back to the agent for a repair, or where the run stops.
+        What ended the stage with an error no author can repair.
+        """
         if record.result.ok and record.result.ends:
             return self._close(run, State.UNCHANGED, record.result.ends, record)
         if record.result.ok:
             return self.store.save(_at(run, State.OPEN), record)
-        agent = workflow.agent()
-        if agent is not None and workflow.is_about_candidate(stage) and _can_repair(run, agent):
+        agent = workflow.agent() if error is None and workflow.is_about_candidate(stage) else None
+        if agent is not None and can_repair(run, agent, record):
             return self.store.save(_at(run, State.OPEN), record, supersede=agent.name)
         reason = f"{stage.name}: {record.result.problem}".splitlines()[0]
-        return self.store.save(_at(run, State.FAILED, reason=reason), record)
+        state = State.PARKED if isinstance(error, LimitReached) else State.FAILED
+        return self.store.save(_at(run, state, reason=reason), record)
 
     def _wait_for_review(self, run: Run, workflow: Workflow, stage: Stage) -> Run:
         present = self._content(run)
@@ -379,22 +391,15 @@ class Engine:
         return content(self.repository.worktree(run.id), run.op)
 
 
-@contextmanager
-def _room_errors(kept: str) -> Iterator[None]:
-    """A stage that finds no room to write is no bug of ours."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        message = f"{error.filename or 'a file'} can't be written: {error.strerror}; {kept}"
-        raise StorageError(message, "free some space, then resume the run") from error
-
-
 def _at(run: Run, state: State, *, reason: str = "", approval: Approval | None = None) -> Run:
     return run.model_copy(
         update={"state": state, "reason": reason, "approval": approval or run.approval}
     )
+
+
+def _with_options(run: Run, options: Mapping[str, Any]) -> Run:
+    request = run.request.model_copy(update={"options": {**run.request.options, **options}})
+    return run.model_copy(update={"request": request})
 
 
 def _beginning(run: Run) -> str:
@@ -404,12 +409,3 @@ def _beginning(run: Run) -> str:
 
 def _failure(problem: str) -> StageResult:
     return StageResult(ok=False, summary=[], problem=problem)
-
-
-def _can_repair(run: Run, agent: Stage) -> bool:
-    """Whether the author says it can repair, and has attempts left."""
-    latest = run.latest(agent.name)
-    attempts = sum(record.stage == agent.name for record in run.records)
-    return (
-        latest is not None and bool(latest.result.data.get("repairs")) and attempts < agent.attempts
-    )

@@ -6,13 +6,16 @@ They import what is heavy (torch, the judge) only when they run, so that asking 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from workbench.repository import Repository, content
 from workbench.runs import Request, StageResult
+from workbench.runs.attempts import findings
 from workbench.runs.engine import Context, StageFunction
+from workbench.runs.store import Store
 from workbench.tune import stages as tuning
 
 if TYPE_CHECKING:
@@ -20,7 +23,12 @@ if TYPE_CHECKING:
 
 
 def request(
-    op: str, target: str | None, tier: int | None, force_tier: bool, author: str
+    op: str,
+    target: str | None,
+    tier: int | None,
+    force_tier: bool,
+    author: str,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Request:
     """What `workbench new` asks for, with the reference's whole text.
 
@@ -42,7 +50,24 @@ def request(
         tier=tier,
         force_tier=force_tier,
         author=author,
+        options=dict(options),
     )
+
+
+def author(name: str | None, options: Mapping[str, Any], store: Store) -> str:
+    """The author of that name, or the one of who names none, ready to begin with these options.
+
+    Raises:
+        UsageError: there is none, or it can't begin.
+        RunError: there is no run to replay.
+    """
+    from workbench import authors
+
+    name = name or authors.default()
+    if name.startswith(authors.REPLAY):
+        name = f"{authors.REPLAY}{store.find(name.removeprefix(authors.REPLAY)).id}"
+    authors.get(name).check(options, store.folder_of(name).parent)
+    return name
 
 
 def classify(target: str) -> Profile:
@@ -106,14 +131,23 @@ def generate(context: Context) -> StageResult:
     from workbench.profile import Profile
     from workbench.reference import Reference
 
-    author = authors.get(context.run.request.author)
-    profile = Profile.model_validate(context.result("analyze").data)
+    run = context.run
+    author = authors.get(run.request.author)
     written = author.write(
-        profile, Reference.from_record(context.run.request.reference), context.root
+        authors.Assignment(
+            profile=Profile.model_validate(context.result("analyze").data),
+            reference=Reference.from_record(run.request.reference),
+            root=context.root,
+            folder=context.folder,
+            findings=tuple(findings(run, "generate")),
+            options=run.request.options,
+            tell=context.tell,
+        )
     )
     return StageResult(
-        summary=[f"{author.name} author", *collapse(written)],
-        data={"files": [path.as_posix() for path in written]},
+        summary=[f"{author.name} author", *written.facts, *collapse(written.paths)],
+        unknown=list(written.unknown),
+        data={"files": [path.as_posix() for path in written.paths], "repairs": written.repairs},
     )
 
 
@@ -133,6 +167,7 @@ def collapse(paths: Iterable[Path]) -> list[str]:
 def verify(context: Context) -> StageResult:
     """Ask the judge whether the op is right, and whether its spec is the one that was confirmed."""
     from workbench import judge
+    from workbench.agent.findings import findings as findings_of
     from workbench.evidence.make import of_verdict
     from workbench.jobs import lock
     from workbench.verification.result import joined
@@ -153,6 +188,7 @@ def verify(context: Context) -> StageResult:
         ok=verdict.passed,
         summary=verdict.summary(),
         problem="" if verdict.passed else "\n".join(failures) or "no check passed",
+        findings="" if verdict.passed else findings_of(verdict),
         unknown=unknown,
         data=verdict.model_dump(mode="json"),
         evidence=[of_verdict(verdict)],

@@ -7,6 +7,7 @@ process killed at any instant, or a disk that fills up, leaves the run as it was
 from __future__ import annotations
 
 import difflib
+import errno
 import fcntl
 import itertools
 import os
@@ -50,6 +51,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ),
 )
 VERSION = len(STEPS)
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 
 def now() -> datetime:
@@ -84,8 +86,8 @@ class Store:
                 return cursor.rowcount == 1
 
     def save(self, run: Run, record: Record | None = None, supersede: str = "") -> Run:
-        """One transition: the run's state, the record that led to it with the evidence behind it,
-        the stage it takes back.
+        """One transition: the run's request and state, the record that led to it with the evidence
+        behind it, the stage it takes back.
 
         Raises:
             StorageError: nothing of it was written; the run is as it was.
@@ -95,8 +97,16 @@ class Store:
             self._transaction() as database,
         ):
             database.execute(
-                "UPDATE runs SET state = ?, reason = ?, approval = ?, updated = ? WHERE id = ?",
-                (run.state, run.reason, _dump(run.approval), now().isoformat(), run.id),
+                "UPDATE runs SET request = ?, state = ?, reason = ?, approval = ?, updated = ?"
+                " WHERE id = ?",
+                (
+                    run.request.model_dump_json(),
+                    run.state,
+                    run.reason,
+                    _dump(run.approval),
+                    now().isoformat(),
+                    run.id,
+                ),
             )
             if supersede:
                 database.execute(
@@ -267,6 +277,18 @@ def storage_errors(path: Path, kept: str = "") -> Iterator[None]:
     except OSError as error:
         problem = error.strerror or str(error)
         raise _storage_error(Path(error.filename or path), problem, kept) from error
+
+
+@contextmanager
+def room_errors(kept: str) -> Iterator[None]:
+    """A stage that finds no room to write is no bug of ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        message = f"{error.filename or 'a file'} can't be written: {error.strerror}; {kept}"
+        raise StorageError(message, "free some space, then resume the run") from error
 
 
 def _storage_error(path: Path, problem: str, kept: str) -> StorageError:

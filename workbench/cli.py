@@ -17,6 +17,7 @@ import typer
 from workbench.console import Terminal, print_error
 from workbench.crash import keep_traceback
 from workbench.errors import VerificationFailed, WorkbenchError
+from workbench.mcp.command import mcp
 from workbench.options import (
     EffortOf,
     Json,
@@ -55,7 +56,7 @@ def new(
     ] = None,
     author: Annotated[
         str | None,
-        typer.Option(help="claude (if there is an API key), draft, or replay:RUN."),
+        typer.Option(help="claude (if there is an API key), draft, mcp, or replay:RUN."),
     ] = None,
     model: Model = None,
     effort: EffortOf = None,
@@ -378,6 +379,9 @@ def ops(as_json: Json = False) -> None:
     with Terminal(as_json) as terminal:
         archive = _archive(terminal)
         terminal.ops(inventory(archive.repository, archive), tiers())
+
+
+app.command()(mcp)
 
 
 def main() -> NoReturn:

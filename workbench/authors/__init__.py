@@ -89,12 +89,16 @@ def get(name: str) -> Author:
     Raises:
         UsageError: there is none.
     """
-    from workbench.agent.author import ClaudeAuthor, ReplayAuthor
+    from workbench.agent.author import ClaudeAuthor, McpAuthor, ReplayAuthor
     from workbench.authors.draft import DraftAuthor
 
     if name.startswith(REPLAY) and name != REPLAY:
         return ReplayAuthor(name.removeprefix(REPLAY))
-    authors: dict[str, type[Author]] = {"draft": DraftAuthor, "claude": ClaudeAuthor}
+    authors: dict[str, type[Author]] = {
+        "draft": DraftAuthor,
+        "claude": ClaudeAuthor,
+        "mcp": McpAuthor,
+    }
     if name not in authors:
         raise UsageError(
             f"there is no author {name!r}",

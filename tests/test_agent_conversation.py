@@ -242,7 +242,7 @@ def test_a_lazy_author_is_told_to_go_on_until_its_turns_are_spent(
     with pytest.raises(LimitReached, match="the limit of 3 turns is reached"):
         talk(api, tmp_path, lazy, turns=3)
     assert [r["messages"][-1]["content"][0] for r in api.requests[1:]] == [text(NUDGE)] * 2
-    assert "Left: 1 turns" in json.dumps(api.requests[-1])
+    assert "Left: 1 turn." in json.dumps(api.requests[-1])
     talk(api, tmp_path, script()[1:], turns=6)
     assert len(api.requests) == 6
 
@@ -254,7 +254,7 @@ def test_no_reply_may_cost_more_than_is_left(api: MessagesAPI, tmp_path: Path) -
     assert most == sorted(most, reverse=True)
     spent = 4 * (100 * 4 + 1000 * 0.2 + 200 * 5 + 50 * 20) / 1e6
     assert all(tokens * 20e-6 <= 0.3 for tokens in most) and spent < 0.3
-    with pytest.raises(LimitReached, match=r"\$0.03 is reached") as caught:
+    with pytest.raises(LimitReached, match=r"may go beyond the limit of \$0\.03") as caught:
         talk(api, tmp_path / "other", script(), dollars=0.03)
     assert caught.value.hint == "--max-cost"
 

@@ -20,8 +20,8 @@ from test_agent_run import FOLDER, HELPER, OP, Sources, drafted, engine, wrong
 from test_kill import real_library
 
 from workbench import authors
-from workbench.agent.author import McpAuthor
 from workbench.errors import AgentAway, UsageError
+from workbench.mcp.author import McpAuthor
 from workbench.runs import State, stages
 
 __all__ = ["drafted", "library"]

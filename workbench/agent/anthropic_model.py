@@ -18,7 +18,7 @@ from anthropic.types import Message
 
 from workbench.agent.model import Reply, Request
 from workbench.agent.prices import Usage, facts
-from workbench.agent.transcript import redacted, secrets
+from workbench.agent.redaction import redacted
 from workbench.authors import KEY
 from workbench.errors import AuthorError, UsageError
 
@@ -141,4 +141,4 @@ def _refused(error: anthropic.APIStatusError) -> AuthorError:
 
 def _plain(text: str) -> str:
     """The first line of what the API said, without what must not be kept."""
-    return redacted(text, secrets()).strip().partition("\n")[0][:500]
+    return redacted(text).strip().partition("\n")[0][:500]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,19 @@ from pydantic import BaseModel, ConfigDict
 
 from workbench import tiers
 from workbench.agent import prompts
-from workbench.agent.anthropic_model import AnthropicModel
-from workbench.agent.budget import Budget, Limits
+from workbench.agent.budget import Budget
 from workbench.agent.checks import EngineChecks
 from workbench.agent.conversation import Conversation
 from workbench.agent.files import Files
-from workbench.agent.model import Model, ReplayModel, Reply, Request
-from workbench.agent.prices import Usage, facts
+from workbench.agent.model import Model, ReplayModel
+from workbench.agent.prices import facts
 from workbench.agent.tools import Checks, Toolbox
 from workbench.agent.transcript import FILE, Transcript, replies
 from workbench.authors import KEY, REPLAY, Assignment, Written
 from workbench.authors.spec import spec
-from workbench.errors import AgentAway, LimitReached, UsageError
+from workbench.errors import LimitReached, UsageError
 from workbench.layout import op_paths
-from workbench.runs import Effort
+from workbench.limits import Effort, Limits, phrase
 
 MODEL = "claude-opus-5-5"
 
@@ -44,7 +43,7 @@ class Options(BaseModel):
         return self.effort or known
 
 
-class _AgentAuthor:
+class AgentAuthor:
     """An author that lets a model write the op with tools."""
 
     name = ""
@@ -86,7 +85,7 @@ class _AgentAuthor:
         return Written(
             paths=tuple(written),
             facts=self._facts(model, budget),
-            unknown=self._unknown(model),
+            unknown=self._unknown(budget),
             repairs=len(assignment.findings) < limits.repairs,
         )
 
@@ -99,14 +98,14 @@ class _AgentAuthor:
     def _facts(self, model: Model, budget: Budget) -> tuple[str, ...]:
         return (model.name, *budget.facts())
 
-    def _unknown(self, model: Model) -> tuple[str, ...]:
+    def _unknown(self, budget: Budget) -> tuple[str, ...]:
         return ()
 
     def _checks(self, assignment: Assignment) -> Checks:
         return EngineChecks(assignment.root, assignment.profile.op, assignment.tell)
 
 
-class ClaudeAuthor(_AgentAuthor):
+class ClaudeAuthor(AgentAuthor):
     """Claude, over the Anthropic API."""
 
     name = "claude"
@@ -130,75 +129,20 @@ class ClaudeAuthor(_AgentAuthor):
             )
 
     def _model(self, assignment: Assignment) -> Model:
+        from workbench.agent.anthropic_model import AnthropicModel  # the SDK takes two seconds
+
         options = Options.model_validate(assignment.options)
         return AnthropicModel(options.model, options.asked_effort)
 
     def _limits(self, assignment: Assignment) -> Limits:
         return tiers.tier(assignment.profile.tier).limits.changed(assignment.options)
 
-    def _unknown(self, model: Model) -> tuple[str, ...]:
-        if facts(model.name).price is not None:
-            return ()
-        return (f"what the author cost: no price of {model.name} is known",)
+    def _unknown(self, budget: Budget) -> tuple[str, ...]:
+        models = sorted(budget.unpriced)
+        return tuple(f"what the author cost: no price of {model} is known" for model in models)
 
 
-class McpAuthor(_AgentAuthor):
-    """Somebody else's agent, at its seat in `workbench mcp`. Without one, what it called before is
-    done again, and that is all.
-    """
-
-    name = "mcp"
-
-    def __init__(self, seat: Model | None = None) -> None:
-        self._seat = seat
-
-    def check(self, options: Mapping[str, Any], runs: Path) -> None:
-        """Refuse what is not for the engine to choose or count.
-
-        Raises:
-            UsageError: a model, an effort, or a limit of tokens or dollars.
-        """
-        if not options.keys() <= {"turns", "minutes", "repairs"}:
-            raise UsageError(
-                "what somebody else's agent asks, and what that costs, is not known here",
-                "limit it with --max-turns (its calls) or --max-minutes",
-            )
-
-    def _model(self, assignment: Assignment) -> Model:
-        return self._seat or _Away(assignment.run)
-
-    def _limits(self, assignment: Assignment) -> Limits:
-        repairs = tiers.tier(assignment.profile.tier).limits.repairs
-        return Limits(repairs=repairs).changed(assignment.options)
-
-    def _facts(self, model: Model, budget: Budget) -> tuple[str, ...]:
-        return (f"{budget.spent.turns} calls",)
-
-    def _unknown(self, model: Model) -> tuple[str, ...]:
-        return ("what the author cost: it is somebody else's agent",)
-
-
-class _Away:
-    """The model where nobody is."""
-
-    name = "mcp"
-
-    def __init__(self, run: str) -> None:
-        self._run = run
-
-    def reply(self, request: Request, begun: Callable[[Usage], None]) -> Reply:
-        """Nothing.
-
-        Raises:
-            AgentAway: always.
-        """
-        raise AgentAway(
-            f"run {self._run} waits for its agent",
-            f"connect it to workbench mcp; it calls open with the run {self._run}",
-        )
-
-
-class ReplayAuthor(_AgentAuthor):
+class ReplayAuthor(AgentAuthor):
     """A stored run's replies, played again through the same loop: nobody is asked or paid."""
 
     def __init__(self, run: str) -> None:
@@ -224,3 +168,6 @@ class ReplayAuthor(_AgentAuthor):
 
     def _limits(self, assignment: Assignment) -> Limits:
         return Limits(repairs=tiers.tier(assignment.profile.tier).limits.repairs)
+
+    def _facts(self, model: Model, budget: Budget) -> tuple[str, ...]:
+        return (phrase("turns", budget.spent.turns),)

@@ -11,11 +11,11 @@ from difflib import SequenceMatcher
 from pathlib import Path
 
 from workbench import tiers
-from workbench.agent.budget import Limits
 from workbench.assets import asset
 from workbench.authors import Assignment
 from workbench.authors.templates import environment, render
 from workbench.layout import LIBRARY, op_paths
+from workbench.limits import Limits
 from workbench.repository import ops_in
 
 WORKFLOW = "kernel-dev"

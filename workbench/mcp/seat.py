@@ -9,8 +9,7 @@ from typing import Any
 
 from workbench.agent.model import Block, Message, Reply, Request
 from workbench.agent.prices import Usage
-
-MCP = "mcp"
+from workbench.authors import MCP
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 
-from workbench.agent.transcript import redacted, secrets
+from workbench.agent.redaction import redacted
 from workbench.assets import asset
 from workbench.authors.templates import environment, render
 from workbench.mcp.session import Session
@@ -83,7 +83,7 @@ def _content(texts: tuple[str, ...]) -> list[types.ContentBlock]:
     found: list[types.ContentBlock] = []
     room = MOST_CHARACTERS
     for text in texts:
-        told = redacted(text, secrets())
+        told = redacted(text)
         kept = told if len(told) <= room else told[:room] + "\n... (cut)"
         found.append(types.TextContent(type="text", text=kept or "(nothing)"))
         room -= min(room, len(told))

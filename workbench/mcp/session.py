@@ -19,13 +19,14 @@ import anyio.lowlevel
 import anyio.to_thread
 from pydantic import Field, ValidationError
 
-from workbench.agent.author import McpAuthor
 from workbench.agent.checks import EngineChecks
 from workbench.agent.files import Files, ToolError
 from workbench.agent.tools import Arguments, Toolbox, problems, schema
+from workbench.authors import MCP
 from workbench.crash import keep_traceback
 from workbench.errors import BadReference, Interrupted, RunError, WorkbenchError
-from workbench.mcp.seat import MCP, Answer, Seat
+from workbench.mcp.author import McpAuthor
+from workbench.mcp.seat import Answer, Seat
 from workbench.repository import Repository
 from workbench.runs import Run, StageResult, State, stages
 from workbench.runs.engine import Context, Engine, StageFunction

@@ -30,6 +30,7 @@ from workbench.options import (
     RunId,
     of_author,
 )
+from workbench.playbook.command import app as playbook
 from workbench.runs import Run, State
 from workbench.verification import Kind
 
@@ -382,6 +383,7 @@ def ops(as_json: Json = False) -> None:
 
 
 app.command()(mcp)
+app.add_typer(playbook, name="playbook")
 
 
 def main() -> NoReturn:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench import workflow
 from workbench.agent.budget import LEAST_OUTPUT, MOST_OUTPUT, Budget
 from workbench.agent.model import Reply
 from workbench.agent.prices import Usage, facts
@@ -101,6 +102,9 @@ def test_every_tier_has_limits_that_options_change() -> None:
     found = [tier.limits for tier in tiers()]
     assert [limits.dollars for limits in found] == [4, 8, 20]
     assert all(None not in limits.model_dump().values() for limits in found)
+    agent = workflow.load("kernel-dev").agent()
+    assert agent is not None
+    assert all(limits.repairs < agent.attempts for limits in found)
     changed = found[0].changed({"dollars": 9.5, "model": "claude-opus-5"})
     assert (changed.dollars, changed.turns) == (9.5, found[0].turns)
 

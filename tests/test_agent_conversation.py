@@ -173,10 +173,15 @@ def test_a_replay_asks_nobody(api: MessagesAPI, tmp_path: Path) -> None:
         [turn(text("I will"), error="overloaded_error")],
         [turn(text("I will"), dropped=True), turn(text("I"), error="api_error")],
         [turn(call("verify") | {"input": '{"a": tru'}, dropped=True)],
+        [turn(call("verify") | {"input": '{"a": nonsense}'})],
+        [turn(text("I"), hangs=True)],
     ],
-    ids=["529", "429 500", "overloaded in the stream", "dropped", "not JSON"],
+    ids=["529", "429 500", "overloaded in the stream", "dropped", "half", "not JSON", "silent"],
 )
-def test_what_passes_is_asked_again(api: MessagesAPI, tmp_path: Path, wrong: list[Step]) -> None:
+def test_what_passes_is_asked_again(
+    api: MessagesAPI, tmp_path: Path, wrong: list[Step], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anthropic_model, "SILENT_SECONDS", 0.5)
     talk(api, tmp_path, [*wrong, *script()])
     assert written(tmp_path) == SOURCES
     assert len(api.requests) == 4 + len(wrong)
@@ -276,6 +281,12 @@ def test_the_key_is_in_no_file(api: MessagesAPI, tmp_path: Path) -> None:
     told = talk(api, tmp_path, [turn(text(KEY), call("search", text=KEY)), *script(leaks)[1:]])
     assert KEY not in (tmp_path / FILE).read_text() + json.dumps(told)
     assert "[redacted]" in (tmp_path / FILE).read_text()
+
+
+def test_half_a_character_is_no_obstacle(api: MessagesAPI, tmp_path: Path) -> None:
+    talk(api, tmp_path, [turn(text("\ud83d"), call("verify")), *script()[1:]])
+    assert replies(tmp_path / FILE)[0].content[0] == text("?")
+    assert written(tmp_path) == SOURCES
 
 
 def test_usage_is_the_apis(api: MessagesAPI, tmp_path: Path) -> None:

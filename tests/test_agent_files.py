@@ -143,6 +143,12 @@ def test_a_key_is_nowhere(before: str, key: str, after: str) -> None:
     assert key not in written["said"][0]
 
 
+def test_a_file_may_be_called_anything(wide: Files) -> None:
+    (wide.root / "tests" / os.fsdecode(b"\xff.py")).write_text("word\n")
+    found = Toolbox(wide, Say()).call({"id": "1", "name": "list", "input": {"path": "tests"}})
+    assert found.content == "kernels/\n?.py"
+
+
 def test_no_file_is_followed_by_a_kernel_of_proc(files: Files) -> None:
     with pytest.raises(ToolError, match="outside"):
         files.read(f"link3/proc/{os.getpid()}/environ")

@@ -56,6 +56,19 @@ def test_the_closest_op_is_of_the_same_tier(tmp_path: Path) -> None:
     assert prompts.closest(assignment("swiglu", tmp_path, tmp_path / "empty")) == []
 
 
+def test_no_example_is_taken_from_outside(tmp_path: Path) -> None:
+    """A library's link to a file of the user's is not followed, and nothing of it is told."""
+    (tmp_path / "secret.py").write_text("secret, tier=1")
+    for name, link in (("one", "spec.py"), ("two", "kernel.py")):
+        folder = tmp_path / "root" / "kernels" / "workbench_kernels" / name
+        folder.mkdir(parents=True)
+        (folder / "spec.py").write_text("tier=2")
+        (folder / link).unlink(missing_ok=True)
+        (folder / link).symlink_to(tmp_path / "secret.py")
+    (example,) = prompts.closest(assignment("swiglu", tmp_path, tmp_path / "root"))
+    assert (example.path.split("/")[2:], example.text) == (["two", "spec.py"], "tier=2")
+
+
 def test_a_repair_says_how_many_are_left(tmp_path: Path) -> None:
     given = assignment("relu2", tmp_path)
     assert "mended once more." in prompts.repair(given, 0, Limits(repairs=2))

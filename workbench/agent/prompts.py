@@ -83,7 +83,11 @@ def closest(assignment: Assignment) -> list[Example]:
         same = re.search(rf"\btier={profile.tier}\b", text) is not None
         return same, SequenceMatcher(None, assignment.reference.text, text).quick_ratio()
 
-    others = [op for op in ops_in(root) if op != profile.op]
+    others = [
+        op
+        for op in ops_in(root)
+        if op != profile.op and _is_inside(root / LIBRARY / op / "spec.py", root)
+    ]
     if not others:
         return []
     folder, test = op_paths(max(others, key=likeness))
@@ -91,8 +95,13 @@ def closest(assignment: Assignment) -> list[Example]:
     return [
         Example(path, (root / path).read_text("utf-8", "replace")[:MOST_CHARACTERS])
         for path in paths
-        if (root / path).is_file()
+        if _is_inside(root / path, root)
     ]
+
+
+def _is_inside(path: Path, root: Path) -> bool:
+    """Whether it is a file of the worktree's, which one behind a link may not be."""
+    return path.is_file() and path.resolve().is_relative_to(root.resolve())
 
 
 def _stored(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,16 +13,20 @@ from typing import Any
 
 import anyio
 import pytest
-from helpers_agent import SECRET
+from helpers_agent import CHEAP, SECRET, passes
 from mcp import ClientSession, StdioServerParameters, stdio_client
 from mcp.types import CallToolResult, TextContent
 from runs_fixtures import APPROVER, everything, git, library
-from test_agent_run import FOLDER, HELPER, OP, Sources, drafted, engine, wrong
+from test_agent_run import FOLDER, HELPER, OP, Sources, drafted, engine, request, wrong
 from test_kill import real_library
 
 from workbench import authors
+from workbench.agent.checks import EngineChecks
 from workbench.errors import AgentAway, UsageError
+from workbench.mcp import server
 from workbench.mcp.author import McpAuthor
+from workbench.mcp.session import Session
+from workbench.repository import Repository
 from workbench.runs import State, stages
 
 __all__ = ["drafted", "library"]
@@ -126,6 +131,88 @@ def test_an_agent_writes_repairs_and_stops_at_the_review(library: Path, drafted:
     )
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_sequence_of_calls_commits(
+    library: Path, drafted: Sources, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls at random, of tools that there are and of such as a person has."""
+    monkeypatch.setattr(EngineChecks, "verify", passes)
+    monkeypatch.setattr(Repository, "write_commit", None)
+    monkeypatch.setattr(Repository, "move_branch", None)
+    before, draw = everything(library), random.Random(seed)
+    session = Session(Repository.discover(library), stages.STAGES | CHEAP)
+    sources = [drafted, wrong(drafted)]
+
+    def arguments(tool: str) -> dict[str, Any]:
+        named: dict[str, dict[str, Any]] = {
+            "start": {"name": draw.choice([OP, "silu"])},
+            "open": {"run": draw.choice([OP, "silu", "r", "nothing"])},
+            "list": {"path": "."},
+            "read": {"path": f"{FOLDER}/spec.py"},
+            "search": {"text": "tl.load"},
+            "edit": {"file": "kernel.py", "old": "# wrong\n", "new": ""},
+        }
+        given = {"run": OP, "reason": "fine"} if tool in PERSONS else {}
+        return named.get(tool, given)
+
+    called: list[str] = []
+
+    async def tell(doing: str) -> None: ...
+
+    async def script() -> None:
+        usual = ["start", "write", "write", "submit", "submit", "edit", "open", "status"]
+        tools = [*usual * 2, *PERSONS, *sorted(AUTHORS - {"compile"})]
+        for tool in ["start", "write", *draw.choices(tools, k=40)]:
+            called.append(tool)
+            if tool == "write":
+                chosen = draw.choice(sources)
+                for name in FILES:
+                    await session.call("write", {"file": name, "text": chosen[name]}, tell)
+            else:
+                answer = await session.call(tool, arguments(tool), tell)
+                assert answer.is_error or tool not in PERSONS
+        session.close()
+
+    talk(script)
+    found = engine(library).store.all()
+    assert found and all(run.approval is None for run in found)
+    states = {run.state for run in found}
+    assert State.REVIEW in states, called  # or nothing was tried
+    assert states <= {State.OPEN, State.PARKED, State.FAILED, State.REVIEW}
+    assert everything(library) == before
+    assert git(library, "log", "--all", "--oneline", "--format=%s") == "Begin the library"
+
+
+def test_an_approved_run_is_not_an_agents_to_finish(
+    library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the approval and the commit, it is finished by a person's resume."""
+    runs = engine(library)
+    with pytest.raises(AgentAway):
+        runs.start(request("mcp"))
+    (run,) = runs.store.all()
+    session = Session(runs.repository, stages.STAGES | CHEAP)
+
+    async def tell(doing: str) -> None: ...
+
+    async def script() -> None:
+        for state in State:
+            if state not in (State.OPEN, State.PARKED):
+                runs.store.save(run.model_copy(update={"state": state}))
+                answer = await session.call("open", {"run": run.id}, tell)
+                assert answer.is_error and f"it is {state}" in answer.texts[0]
+
+    talk(script)
+
+
+def test_what_is_told_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-hidden-1234")
+    blocks = server._content(("a sk-ant-hidden-1234", "x" * 999_999, "y"))
+    texts = [block.text for block in blocks if isinstance(block, TextContent)]
+    assert "hidden" not in texts[0]
+    assert sum(map(len, texts)) < server.MOST_CHARACTERS + 100
+
+
 def test_killed_and_opened_again(library: Path, drafted: Sources) -> None:
     """What was called stays done; the agent that comes next is told how far it is."""
 
@@ -223,7 +310,6 @@ def test_the_judge_lets_an_agents_op_pass_when_it_is_right(
         async with agent(root, script=("-m", "workbench")) as session:
             await call(session, "start", name=OP)
             await writes(session, drafted)
-            assert "registers" in await call(session, "compile")
             assert "waits for a person" in await call(session, "submit")
 
     talk(script, 300)

@@ -79,7 +79,7 @@ class Session:
         self._lock = anyio.Lock()
         # From the thread that drives: answers to calls, and what it does meanwhile.
         self._send, self._receive = anyio.create_memory_object_stream[Answer | str](math.inf)
-        self._owed = 0
+        self._owed, self._gone = 0, False
 
     def schemas(self) -> list[dict[str, Any]]:
         """The tools: those that begin, and the author's own, as its toolbox has them."""
@@ -109,6 +109,7 @@ class Session:
         """The agent is gone: its run is free for the next one at once, unless it is judged now,
         which ends with the process, as if killed.
         """
+        self._gone = True
         if self._seat is not None:
             self._seat.leave()
             self._thread.join(timeout=1)
@@ -167,7 +168,8 @@ class Session:
         token = anyio.lowlevel.current_token()
 
         def send(item: Answer | str) -> None:
-            # Unless nobody listens any more.
+            if self._gone:
+                return  # this thread is waited for by the one that would listen
             with suppress(anyio.RunFinishedError, anyio.BrokenResourceError):
                 anyio.from_thread.run_sync(self._send.send_nowait, item, token=token)
 

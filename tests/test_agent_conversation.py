@@ -56,7 +56,7 @@ def test_a_good_author_writes_asks_and_submits(api: MessagesAPI, tmp_path: Path)
     assert written(tmp_path) == SOURCES
     assert checks.verified == 1
     assert api.results(3)[0]["content"] == "backward: dx is wrong"
-    assert told[0].startswith("turn 1: claude-opus-5-5; left: ")
+    assert told[0] == "turn 1 · claude-opus-5-5 · 0 tokens · $0.00"
     assert told[-1] == "4 turns, 5,400 tokens, $0.01"
     one, two = api.results(1)
     assert one["content"].splitlines() == ["kernels/", "tests/"]
@@ -254,7 +254,8 @@ def test_a_lazy_author_is_told_to_go_on_until_its_turns_are_spent(
 
 def test_no_reply_may_cost_more_than_is_left(api: MessagesAPI, tmp_path: Path) -> None:
     told = talk(api, tmp_path, script(), dollars=0.3)
-    assert told[0].endswith("left: $0.3")
+    assert told[0].endswith("$0.00 of $0.3")
+    assert "Left: $0.3." in json.dumps(api.requests[0])
     most = [request["max_tokens"] for request in api.requests]
     assert most == sorted(most, reverse=True)
     spent = 4 * (100 * 4 + 1000 * 0.2 + 200 * 5 + 50 * 20) / 1e6

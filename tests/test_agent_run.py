@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from helpers_agent import CHEAP, SECRET, passes
 from messages_api import KEY, MessagesAPI, Step, Turn, call, text, turn
-from runs_fixtures import APPROVER, Recorder, everything, fails, git, library
-from test_kill import real_library
+from runs_fixtures import APPROVER, Recorder, everything, fails, git, library, real_library
 
 from workbench import authors, cli
 from workbench.agent.checks import EngineChecks
 from workbench.agent.transcript import FILE
 from workbench.authors.draft import DraftAuthor
+from workbench.crash import keep_traceback
 from workbench.errors import LimitReached, RunError, UsageError, WorkbenchError
 from workbench.judge import sandbox
 from workbench.judge.jail import Jail
@@ -281,6 +281,20 @@ def test_no_candidate_sees_the_key(tmp_path: Path, api: MessagesAPI) -> None:
     assert KEY not in jail.output and "ANTHROPIC" not in jail.output
 
 
+def test_a_traceback_is_kept_without_the_key(
+    library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    monkeypatch.chdir(library)
+    (library / ".workbench").mkdir()
+    try:
+        raise ValueError(f"Bearer {KEY}")
+    except ValueError:
+        where = keep_traceback()
+    kept = Path(where.removeprefix("in ")).read_text()
+    assert "ValueError: Bearer [redacted]" in kept and KEY not in kept
+
+
 def test_who_can_not_begin_is_told_what_to_do(
     library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,7 +363,7 @@ def test_limits_are_flags_and_a_spent_one_ends_the_command_with_4(
     code, said = workbench("new", OP, *flags)
     assert (code, len(api.requests)) == (4, 2)
     assert "the limit of 2 turns is reached: 2 turns, 2,700 tokens, $0.01 spent" in said
-    assert "turn 1: claude-opus-5; left: 2 turns, 3,000,000 tokens, $0.5, 60 minutes" in said
+    assert "turn 2 of 2 · claude-opus-5 · 1,350 tokens · $0.00 of $0.5" in said
     assert api.requests[0]["output_config"] == {"effort": "low"}
     code, said = workbench("runs")
     assert "parked" in said
@@ -389,7 +403,7 @@ def test_killed_in_the_middle_of_a_stream(library: Path, drafted: Sources) -> No
         assert len(api.requests) == 5
         assert api.requests[2]["messages"] == api.requests[1]["messages"]
         assert "claude author · claude-opus-5-5 · 4 turns · 6,701 tokens" in output
-        assert "turn 4: submit" in output
+        assert "turn 4 of 40 · submit · 6,701 tokens · $0.01 of $4" in output
     assert engine(library).store.find(OP).state is State.REVIEW
     assert everything(library) == untouched
     assert KEY not in output + errors

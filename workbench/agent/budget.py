@@ -98,6 +98,15 @@ class Budget:
         ]
         return ", ".join(left) or "no limit"
 
+    def progress(self, turn: int, doing: str) -> str:
+        """What it is at, in which turn, and what that took so far."""
+        limits, dollars = self.limits, f"${self.spent.dollars:.2f}"
+        of = f" of {limits.turns}" if limits.turns is not None else ""
+        tokens = phrase("tokens", self.spent.tokens)
+        most = f"{dollars} of ${limits.dollars:g}" if limits.dollars is not None else dollars
+        cost = [most] if self.price is not None else []
+        return " · ".join([f"turn {turn}{of}", doing, tokens, *cost])
+
     def facts(self) -> list[str]:
         """What was spent, a phrase each."""
         spent = self.spent

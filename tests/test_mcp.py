@@ -22,8 +22,8 @@ from test_kill import real_library
 
 from workbench import authors
 from workbench.agent.checks import EngineChecks
-from workbench.errors import AgentAway, UsageError
-from workbench.mcp import server
+from workbench.errors import AgentAway, RepositoryError, UsageError
+from workbench.mcp import command, server
 from workbench.mcp.author import McpAuthor
 from workbench.mcp.session import Session
 from workbench.repository import Repository
@@ -298,6 +298,20 @@ def test_who_may_be_an_author_here(library: Path) -> None:
     assert stages.author("mcp", {"turns": 3}, store) == "mcp"
     with pytest.raises(UsageError, match="not known here"):
         stages.author("mcp", {"dollars": 3}, store)
+
+
+def test_the_command_says_what_it_lacks(
+    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RepositoryError, match="not inside a git repository"):
+        command.mcp()
+    monkeypatch.chdir(library)
+    monkeypatch.setitem(sys.modules, "mcp.server.lowlevel", None)
+    monkeypatch.delitem(sys.modules, "workbench.mcp.server")
+    with pytest.raises(UsageError, match="SDK is not installed") as caught:
+        command.mcp()
+    assert "kernel-workbench[workbench,mcp]" in caught.value.hint
 
 
 def test_the_judge_lets_an_agents_op_pass_when_it_is_right(

@@ -180,7 +180,7 @@ class Session:
                 answer = Answer(("left",), over=True)
             except WorkbenchError as error:
                 answer = _refused(error, over=True)
-            except Exception as bug:
+            except BaseException as bug:  # whatever it is, a call waits for its answer
                 where = f"the traceback is {keep_traceback()}; the run is kept"
                 answer = _refused(
                     WorkbenchError(f"a bug in the workbench: {type(bug).__name__}: {bug}", where),

@@ -314,6 +314,7 @@ def test_the_command_says_what_it_lacks(
     assert "kernel-workbench[workbench,mcp]" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_the_judge_lets_an_agents_op_pass_when_it_is_right(
     tmp_path: Path, drafted: Sources
 ) -> None:

@@ -250,7 +250,7 @@ def test_who_can_not_begin_is_told_what_to_do(
         ("draft", {"dollars": 1}, UsageError, "asks no model"),
         ("replay:nothing", {}, RunError, "no run 'nothing'"),
         ("replay:", {}, RunError, "no run ''"),
-        ("shakespeare", {}, UsageError, "claude, replay:RUN"),
+        ("shakespeare", {}, UsageError, "claude, mcp, replay:RUN"),
     ]
     for name, options, error, says in refused:
         with pytest.raises(error) as told:

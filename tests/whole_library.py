@@ -189,7 +189,7 @@ def print_kernels() -> None:
         return True  # done: neither compiled nor launched
 
     knobs.runtime.jit_cache_hook = ask
-    driver.set_active(capture._Driver(GPUTarget("cuda", 90, 32)))
+    driver.set_active(capture.Driver(GPUTarget("cuda", 90, 32)))
     for module in (launch, stored_gradients):
         module.multiprocessors = lambda x: 132
     found: dict[str, list[str]] = {name: [] for name in OPS}

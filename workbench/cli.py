@@ -18,6 +18,7 @@ from workbench.agent.redaction import redacted
 from workbench.console import Terminal, print_error
 from workbench.crash import keep_traceback
 from workbench.errors import VerificationFailed, WorkbenchError
+from workbench.mcp.command import mcp
 from workbench.options import (
     EffortOf,
     Json,
@@ -30,6 +31,7 @@ from workbench.options import (
     RunId,
     of_author,
 )
+from workbench.playbook.command import app as playbook
 from workbench.runs import Run, State
 from workbench.verification import Kind
 
@@ -56,7 +58,7 @@ def new(
     ] = None,
     author: Annotated[
         str | None,
-        typer.Option(help="claude (if there is an API key), draft, or replay:RUN."),
+        typer.Option(help="claude (if there is an API key), draft, mcp, or replay:RUN."),
     ] = None,
     model: Model = None,
     effort: EffortOf = None,
@@ -379,6 +381,10 @@ def ops(as_json: Json = False) -> None:
     with Terminal(as_json) as terminal:
         archive = _archive(terminal)
         terminal.ops(inventory(archive.repository, archive), tiers())
+
+
+app.command()(mcp)
+app.add_typer(playbook, name="playbook")
 
 
 def main() -> NoReturn:

@@ -12,7 +12,8 @@ WorkbenchError
 ├── TemplateError       1   a template is broken or lacks a variable
 ├── ProfileGate         3   a person must confirm the profile first
 ├── AuthorError         4   an author gave up
-│   └── LimitReached    4   what it may spend is spent; the run is parked
+│   ├── LimitReached    4   what it may spend is spent; the run is parked
+│   └── AgentAway       4   it is somebody else's agent, and not here; the run is parked
 ├── VerificationFailed  5   the judge's verdict is no
 └── Interrupted       130   the user stopped the command; the run can be resumed
 
@@ -88,6 +89,10 @@ class AuthorError(WorkbenchError):
 
 class LimitReached(AuthorError):
     """What an author may spend is spent: the run is parked, and goes on with more."""
+
+
+class AgentAway(AuthorError):
+    """The author is somebody else's agent, and not connected: the run waits for it, parked."""
 
 
 class VerificationFailed(WorkbenchError):

@@ -43,7 +43,7 @@ class Options(BaseModel):
         return self.effort or known
 
 
-class _AgentAuthor:
+class AgentAuthor:
     """An author that lets a model write the op with tools."""
 
     name = ""
@@ -105,7 +105,7 @@ class _AgentAuthor:
         return EngineChecks(assignment.root, assignment.profile.op, assignment.tell)
 
 
-class ClaudeAuthor(_AgentAuthor):
+class ClaudeAuthor(AgentAuthor):
     """Claude, over the Anthropic API."""
 
     name = "claude"
@@ -142,7 +142,7 @@ class ClaudeAuthor(_AgentAuthor):
         return tuple(f"what the author cost: no price of {model} is known" for model in models)
 
 
-class ReplayAuthor(_AgentAuthor):
+class ReplayAuthor(AgentAuthor):
     """A stored run's replies, played again through the same loop: nobody is asked or paid."""
 
     def __init__(self, run: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 
-from workbench import tiers
+from workbench import playbook, tiers
 from workbench.assets import asset
 from workbench.authors import Assignment
 from workbench.authors.templates import environment, render
@@ -49,6 +49,8 @@ def task(assignment: Assignment, spec: str, limits: Limits) -> str:
             "templates": templates(assignment.profile.tier),
             "closest": closest(assignment),
             "library": LIBRARY,
+            "architecture": (architecture := playbook.at_hand()),
+            "facts": playbook.told(architecture),
             "limits": limits,
         },
     )

@@ -109,14 +109,19 @@ class Tool:
     @property
     def schema(self) -> dict[str, Any]:
         """As the Messages API takes it."""
-        schema = self.arguments.model_json_schema()
-        description = " ".join(str(schema.pop("description")).split())
-        return {
-            "name": self.name,
-            "description": description,
-            "strict": True,
-            "input_schema": {"type": "object", "properties": {}, **_untitled(schema)},
-        }
+        return schema(self.name, self.arguments)
+
+
+def schema(name: str, arguments: type[Arguments]) -> dict[str, Any]:
+    """A tool of that name, with what its arguments say, as the Messages API takes it."""
+    said = arguments.model_json_schema()
+    description = " ".join(str(said.pop("description")).split())
+    return {
+        "name": name,
+        "description": description,
+        "strict": True,
+        "input_schema": {"type": "object", "properties": {}, **_untitled(said)},
+    }
 
 
 class Toolbox:
@@ -148,7 +153,7 @@ class Toolbox:
         try:
             content, is_error = self._run(name, block["input"]), False
         except ValidationError as error:
-            content, is_error = _problems(error), True
+            content, is_error = problems(error), True
         except (ToolError, WorkbenchError, OSError, UnicodeError) as error:
             content, is_error = str(error)[:MOST_ERROR], True
         return Result(
@@ -206,7 +211,7 @@ def _fields(arguments: Arguments) -> list[str]:
     return list(type(arguments).model_fields)
 
 
-def _problems(error: ValidationError) -> str:
+def problems(error: ValidationError) -> str:
     """What is wrong with the arguments, a line each, without what was given."""
     lines = [
         f"{'.'.join(map(str, problem['loc'])) or 'arguments'}: {problem['msg']}"

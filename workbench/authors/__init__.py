@@ -16,6 +16,7 @@ from workbench.reference import Reference
 
 KEY = "ANTHROPIC_API_KEY"
 REPLAY = "replay:"
+MCP = "mcp"
 
 
 def _silent(doing: str) -> None:
@@ -98,4 +99,10 @@ def get(name: str) -> Author:
 
         replayed = name.removeprefix(REPLAY)
         return author.ClaudeAuthor() if name == "claude" else author.ReplayAuthor(replayed)
-    raise UsageError(f"there is no author {name!r}", f"the authors are draft, claude, {REPLAY}RUN")
+    if name == MCP:
+        from workbench.mcp.author import McpAuthor
+
+        return McpAuthor()
+    raise UsageError(
+        f"there is no author {name!r}", f"the authors are draft, claude, {MCP}, {REPLAY}RUN"
+    )

@@ -58,7 +58,7 @@ class Capture:
             self.failures.append(message)
 
 
-class _Driver:
+class Driver:
     """As much of a Triton GPU driver as compiling asks for."""
 
     def __init__(self, target: GPUTarget) -> None:
@@ -116,7 +116,7 @@ def capture(
     nothing is kept but what went wrong.
     """
     result = Capture()
-    driver.set_active(_Driver(GPUTarget("cuda", architecture.capability, WARP_SIZE)))
+    driver.set_active(Driver(GPUTarget("cuda", architecture.capability, WARP_SIZE)))
     function, spec = load(op)
     for dtype in dtypes:
         for rows, cols in sizes(spec):

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from workbench import workflow as workflows
 from workbench.errors import (
+    AgentAway,
     EvidenceError,
     Interrupted,
     LimitReached,
@@ -278,7 +279,7 @@ class Engine:
         if agent is not None and can_repair(run, agent, record):
             return self.store.save(_at(run, State.OPEN), record, supersede=agent.name)
         reason = f"{stage.name}: {record.result.problem}".splitlines()[0]
-        state = State.PARKED if isinstance(error, LimitReached) else State.FAILED
+        state = State.PARKED if isinstance(error, LimitReached | AgentAway) else State.FAILED
         return self.store.save(_at(run, state, reason=reason), record)
 
     def _wait_for_review(self, run: Run, workflow: Workflow, stage: Stage) -> Run:

@@ -19,6 +19,7 @@ from workbench.runs.store import Store
 from workbench.tune import stages as tuning
 
 if TYPE_CHECKING:
+    from workbench.authors import Author
     from workbench.profile import Profile
 
 
@@ -128,12 +129,22 @@ def generate(context: Context) -> StageResult:
         AuthorError: the author can't, or its budget is spent.
     """
     from workbench import authors
+
+    return written(authors.get(context.run.request.author), context)
+
+
+def written(author: Author, context: Context) -> StageResult:
+    """What this author writes.
+
+    Raises:
+        AuthorError: the author can't, or its budget is spent.
+    """
+    from workbench import authors
     from workbench.profile import Profile
     from workbench.reference import Reference
 
     run = context.run
-    author = authors.get(run.request.author)
-    written = author.write(
+    wrote = author.write(
         authors.Assignment(
             profile=Profile.model_validate(context.result("analyze").data),
             reference=Reference.from_record(run.request.reference),
@@ -145,9 +156,9 @@ def generate(context: Context) -> StageResult:
         )
     )
     return StageResult(
-        summary=[f"{author.name} author", *written.facts, *collapse(written.paths)],
-        unknown=list(written.unknown),
-        data={"files": [path.as_posix() for path in written.paths], "repairs": written.repairs},
+        summary=[f"{author.name} author", *wrote.facts, *collapse(wrote.paths)],
+        unknown=list(wrote.unknown),
+        data={"files": [path.as_posix() for path in wrote.paths], "repairs": wrote.repairs},
     )
 
 

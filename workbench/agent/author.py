@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from workbench import tiers
-from workbench.agent import prompts
+from workbench.agent import defining, prompts
 from workbench.agent.anthropic_model import AnthropicModel
 from workbench.agent.budget import Budget, Limits
 from workbench.agent.checks import EngineChecks
@@ -20,9 +20,9 @@ from workbench.agent.model import Model, ReplayModel
 from workbench.agent.prices import facts
 from workbench.agent.tools import Checks, Toolbox
 from workbench.agent.transcript import FILE, Transcript, replies
-from workbench.authors import KEY, REPLAY, Assignment, Written
+from workbench.authors import KEY, REPLAY, Assignment, Defined, Wanted, Written
 from workbench.authors.spec import spec
-from workbench.errors import LimitReached, UsageError
+from workbench.errors import UsageError
 from workbench.layout import op_paths
 from workbench.runs import Effort
 
@@ -63,6 +63,7 @@ class _AgentAuthor:
         text = spec(profile, assignment.reference)
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text, encoding="utf-8")
+        defining.count(assignment.folder, budget)
         conversation = Conversation(
             model,
             Toolbox(files, self._checks(assignment)),
@@ -73,15 +74,10 @@ class _AgentAuthor:
         repairs = [
             prompts.repair(assignment, number, limits) for number in range(len(assignment.findings))
         ]
-        try:
+        with defining.parked(assignment.run, budget):
             conversation.run(
                 prompts.system(assignment), prompts.task(assignment, text, budget.limits), repairs
             )
-        except LimitReached as error:
-            raise LimitReached(
-                f"{error}: {', '.join(budget.facts())} spent",
-                f"workbench resume {assignment.run} {error.hint} MORE goes on where it stopped",
-            ) from error
         written = [path, *(file.relative_to(root) for file in files.written.values())]
         return Written(
             paths=tuple(written),
@@ -90,10 +86,20 @@ class _AgentAuthor:
             repairs=len(assignment.findings) < limits.repairs,
         )
 
-    def _model(self, assignment: Assignment) -> Model:
+    def define(self, wanted: Wanted) -> Defined:
+        """Let the model write a reference.
+
+        Raises:
+            LimitReached: what it may spend is spent.
+            AuthorError: the model can't be asked, or won't go on.
+        """
+        model = self._model(wanted, defining.FILE)
+        return defining.define(wanted, model, self._limits(wanted))
+
+    def _model(self, assignment: Assignment | Wanted, transcript: str = FILE) -> Model:
         raise NotImplementedError
 
-    def _limits(self, assignment: Assignment) -> Limits:
+    def _limits(self, assignment: Assignment | Wanted) -> Limits:
         raise NotImplementedError
 
     def _unknown(self, model: Model) -> tuple[str, ...]:
@@ -126,12 +132,12 @@ class ClaudeAuthor(_AgentAuthor):
                 "limit it with --max-tokens or --max-turns",
             )
 
-    def _model(self, assignment: Assignment) -> Model:
+    def _model(self, assignment: Assignment | Wanted, transcript: str = FILE) -> Model:
         options = Options.model_validate(assignment.options)
         return AnthropicModel(options.model, options.asked_effort)
 
-    def _limits(self, assignment: Assignment) -> Limits:
-        return tiers.tier(assignment.profile.tier).limits.changed(assignment.options)
+    def _limits(self, assignment: Assignment | Wanted) -> Limits:
+        return tiers.tier(assignment.tier).limits.changed(assignment.options)
 
     def _unknown(self, model: Model) -> tuple[str, ...]:
         if facts(model.name).price is not None:
@@ -160,8 +166,8 @@ class ReplayAuthor(_AgentAuthor):
                 "runs of the author claude have one: workbench runs",
             )
 
-    def _model(self, assignment: Assignment) -> Model:
-        return ReplayModel(self._run, replies(assignment.folder.parent / self._run / FILE))
+    def _model(self, assignment: Assignment | Wanted, transcript: str = FILE) -> Model:
+        return ReplayModel(self._run, replies(assignment.folder.parent / self._run / transcript))
 
-    def _limits(self, assignment: Assignment) -> Limits:
-        return Limits(repairs=tiers.tier(assignment.profile.tier).limits.repairs)
+    def _limits(self, assignment: Assignment | Wanted) -> Limits:
+        return Limits(repairs=tiers.tier(assignment.tier).limits.repairs)

@@ -13,7 +13,7 @@ from pathlib import Path
 from workbench import tiers
 from workbench.agent.budget import Limits
 from workbench.assets import asset
-from workbench.authors import Assignment
+from workbench.authors import Assignment, Wanted
 from workbench.authors.templates import environment, render
 from workbench.layout import LIBRARY, op_paths
 from workbench.repository import ops_in
@@ -52,6 +52,13 @@ def task(assignment: Assignment, spec: str, limits: Limits) -> str:
             "limits": limits,
         },
     )
+
+
+def reference(wanted: Wanted, limits: Limits) -> tuple[str, str]:
+    """What every request for a reference begins with, and what it is to be written from."""
+    variables = {"op": wanted.op, "commission": wanted.commission, "limits": limits}
+    system = _stored(wanted, "reference-system", {})
+    return system, _stored(wanted, "reference", variables | {"origin": wanted.origin})
 
 
 def repair(assignment: Assignment, number: int, limits: Limits) -> str:
@@ -94,7 +101,7 @@ def closest(assignment: Assignment) -> list[Example]:
 
 
 def _stored(
-    assignment: Assignment, name: str, variables: dict[str, object], stored_as: str = ""
+    assignment: Assignment | Wanted, name: str, variables: dict[str, object], stored_as: str = ""
 ) -> str:
     """A prompt, rendered and kept with the run."""
     text = render(environment(asset("prompts")), f"{WORKFLOW}/{name}.j2", variables)

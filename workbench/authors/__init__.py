@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from workbench.errors import UsageError
 from workbench.profile import Profile
 from workbench.reference import Reference
+from workbench.runs import Commission
 
 KEY = "ANTHROPIC_API_KEY"
 REPLAY = "replay:"
@@ -43,6 +44,11 @@ class Assignment:
         """Id of the run it is for."""
         return self.folder.name
 
+    @property
+    def tier(self) -> int:
+        """Whose limits are its author's."""
+        return self.profile.tier
+
 
 @dataclass(frozen=True)
 class Written:
@@ -54,6 +60,46 @@ class Written:
     facts: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     repairs: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A reference that is to be written for an op: from what, in which run's folder, and how much
+    may be spent on it, as for an op of that `tier`.
+    """
+
+    op: str
+    commission: Commission
+    tier: int
+    origin: str
+    folder: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tell: Callable[[str], None] = _silent
+
+    @property
+    def run(self) -> str:
+        """Id of the run it is for."""
+        return self.folder.name
+
+
+@dataclass(frozen=True)
+class Defined:
+    """A reference's text, and what it took."""
+
+    text: str
+    facts: tuple[str, ...] = ()
+
+
+class Definer(Protocol):
+    """An author that can write a reference too."""
+
+    def define(self, wanted: Wanted) -> Defined:
+        """Write it.
+
+        Raises:
+            AuthorError: the author can't, or what it may spend is spent.
+        """
+        ...
 
 
 class Author(Protocol):
@@ -101,3 +147,19 @@ def get(name: str) -> Author:
             hint=f"the authors are {', '.join(authors)} and {REPLAY}RUN",
         )
     return authors[name]()
+
+
+def definer(name: str) -> Definer:
+    """The author of that name, who can write a reference.
+
+    Raises:
+        UsageError: there is none, or it can't.
+    """
+    author = get(name)
+    if not callable(getattr(author, "define", None)):
+        raise UsageError(
+            f"the author {name!r} asks no model, and can't write a reference",
+            f"--author claude with {KEY} set, or write it: --reference FILE.py:FUNC",
+        )
+    found: Definer = author  # type: ignore[assignment]
+    return found

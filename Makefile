@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test test-waiting test-computing test-gpu test-slow lint setup clean
 
 demo: setup  ## the main job: from an op's name to the review gate
-	$(BIN)/workbench new relu2 --tier 1
+	$(BIN)/workbench new relu2 --tier 1 --author draft
 
 # These compute in their own process; all others half wait for the processes they start.
 COMPUTING := tests/kernels tests/test_draft.py tests/test_mutants.py tests/test_scan_drafts.py

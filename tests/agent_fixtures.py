@@ -8,13 +8,14 @@ from typing import Any
 
 from messages_api import Turn, call, turn
 
-from workbench.agent.budget import Budget, Limits
+from workbench.agent.budget import Budget
 from workbench.agent.conversation import Conversation
 from workbench.agent.files import Files
 from workbench.agent.model import Model
 from workbench.agent.prices import facts
 from workbench.agent.tools import Toolbox
 from workbench.agent.transcript import FILE, Transcript
+from workbench.limits import Limits
 
 OP = "relu2"
 FOLDER = Path("kernels/workbench_kernels")

@@ -19,7 +19,7 @@ import torch
 
 import workbench_kernels
 from workbench import tiers
-from workbench.authors import get
+from workbench.authors import Assignment, get
 from workbench.channel import dtype_name
 from workbench.judge.mutants import mutants
 from workbench.judge.stage import CANDIDATE
@@ -53,7 +53,8 @@ class Needed:
 def study(name: str, root: Path) -> Iterator[Needed]:
     """The op as it is drafted, then each mutant that rounds to bfloat16 inside."""
     reference = find(name)
-    get("draft").write(analyze(reference, name), reference, root)
+    profile = analyze(reference, name)
+    get("draft").write(Assignment(profile=profile, reference=reference, root=root, folder=root))
     folder = root / LIBRARY / name
     yield from _needed(name, "", folder.parent, SEEDS)
     sources = {file: (folder / file).read_text() for file in CANDIDATE}

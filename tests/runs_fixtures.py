@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -47,6 +48,19 @@ def make_library(root: Path) -> Path:
     git(root, "config", "user.email", "ada@example.org")
     git(root, "add", ".")
     git(root, "commit", "--quiet", "-m", "Begin the library")
+    return root
+
+
+def real_library(root: Path) -> Path:
+    """This checkout's kernel library in a repository of its own."""
+    make_library(root)
+    here = Path(__file__).parents[1]
+    package = Path("kernels") / "workbench_kernels"
+    no_caches = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(here / package, root / package, dirs_exist_ok=True, ignore=no_caches)
+    (root / ".gitignore").write_text("__pycache__/\n.pytest_cache/\n")
+    git(root, "add", ".")
+    git(root, "commit", "--quiet", "-m", "Take the library")
     return root
 
 

@@ -56,7 +56,7 @@ def test_a_good_author_writes_asks_and_submits(api: MessagesAPI, tmp_path: Path)
     assert written(tmp_path) == SOURCES
     assert checks.verified == 1
     assert api.results(3)[0]["content"] == "backward: dx is wrong"
-    assert told[0].startswith("turn 1: claude-opus-5-5; left: ")
+    assert told[0] == "turn 1 · claude-opus-5-5 · 0 tokens · $0.00"
     assert told[-1] == "4 turns, 5,400 tokens, $0.01"
     one, two = api.results(1)
     assert one["content"].splitlines() == ["kernels/", "tests/"]
@@ -173,10 +173,15 @@ def test_a_replay_asks_nobody(api: MessagesAPI, tmp_path: Path) -> None:
         [turn(text("I will"), error="overloaded_error")],
         [turn(text("I will"), dropped=True), turn(text("I"), error="api_error")],
         [turn(call("verify") | {"input": '{"a": tru'}, dropped=True)],
+        [turn(call("verify") | {"input": '{"a": nonsense}'})],
+        [turn(text("I"), hangs=True)],
     ],
-    ids=["529", "429 500", "overloaded in the stream", "dropped", "not JSON"],
+    ids=["529", "429 500", "overloaded in the stream", "dropped", "half", "not JSON", "silent"],
 )
-def test_what_passes_is_asked_again(api: MessagesAPI, tmp_path: Path, wrong: list[Step]) -> None:
+def test_what_passes_is_asked_again(
+    api: MessagesAPI, tmp_path: Path, wrong: list[Step], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anthropic_model, "SILENT_SECONDS", 0.5)
     talk(api, tmp_path, [*wrong, *script()])
     assert written(tmp_path) == SOURCES
     assert len(api.requests) == 4 + len(wrong)
@@ -242,19 +247,20 @@ def test_a_lazy_author_is_told_to_go_on_until_its_turns_are_spent(
     with pytest.raises(LimitReached, match="the limit of 3 turns is reached"):
         talk(api, tmp_path, lazy, turns=3)
     assert [r["messages"][-1]["content"][0] for r in api.requests[1:]] == [text(NUDGE)] * 2
-    assert "Left: 1 turns" in json.dumps(api.requests[-1])
+    assert "Left: 1 turn." in json.dumps(api.requests[-1])
     talk(api, tmp_path, script()[1:], turns=6)
     assert len(api.requests) == 6
 
 
 def test_no_reply_may_cost_more_than_is_left(api: MessagesAPI, tmp_path: Path) -> None:
     told = talk(api, tmp_path, script(), dollars=0.3)
-    assert told[0].endswith("left: $0.3")
+    assert told[0].endswith("$0.00 of $0.3")
+    assert "Left: $0.3." in json.dumps(api.requests[0])
     most = [request["max_tokens"] for request in api.requests]
     assert most == sorted(most, reverse=True)
     spent = 4 * (100 * 4 + 1000 * 0.2 + 200 * 5 + 50 * 20) / 1e6
     assert all(tokens * 20e-6 <= 0.3 for tokens in most) and spent < 0.3
-    with pytest.raises(LimitReached, match=r"\$0.03 is reached") as caught:
+    with pytest.raises(LimitReached, match=r"may go beyond the limit of \$0\.03") as caught:
         talk(api, tmp_path / "other", script(), dollars=0.03)
     assert caught.value.hint == "--max-cost"
 
@@ -276,6 +282,12 @@ def test_the_key_is_in_no_file(api: MessagesAPI, tmp_path: Path) -> None:
     told = talk(api, tmp_path, [turn(text(KEY), call("search", text=KEY)), *script(leaks)[1:]])
     assert KEY not in (tmp_path / FILE).read_text() + json.dumps(told)
     assert "[redacted]" in (tmp_path / FILE).read_text()
+
+
+def test_half_a_character_is_no_obstacle(api: MessagesAPI, tmp_path: Path) -> None:
+    talk(api, tmp_path, [turn(text("\ud83d"), call("verify")), *script()[1:]])
+    assert replies(tmp_path / FILE)[0].content[0] == text("?")
+    assert written(tmp_path) == SOURCES
 
 
 def test_usage_is_the_apis(api: MessagesAPI, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from workbench.agent import files as module
 from workbench.agent.files import MOST_CHARACTERS, Files, ToolError
+from workbench.agent.redaction import REDACTED, without_keys
 from workbench.agent.tools import Toolbox
-from workbench.agent.transcript import redacted
 
 SECRET = "the secret of the house"
 
@@ -133,11 +133,20 @@ def test_an_edit_names_one_place(wide: Files, old: str, times: int) -> None:
     assert wide.written["wrapper.py"].read_text() == "aaa"
 
 
-@given(st.text(max_size=40), st.text(min_size=8, max_size=20), st.text(max_size=40))
-def test_a_secret_is_nowhere(before: str, secret: str, after: str) -> None:
-    line = redacted(json.dumps({"said": before + secret + after}), (secret,))
-    assert secret not in line or secret in "[redacted]" or secret in json.dumps({"said": ""})
-    assert secret not in json.loads(line)["said"].replace("[redacted]", "")
+@given(st.text(max_size=40), st.text("0123456789abcdef-", min_size=8), st.text(max_size=40))
+def test_a_key_is_nowhere(before: str, key: str, after: str) -> None:
+    said = {"said": [before + key + after], key: 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANTHROPIC_API_KEY", key)
+        written = json.loads(json.dumps(without_keys(said)))
+    assert list(written) == ["said", REDACTED]
+    assert key not in written["said"][0]
+
+
+def test_a_file_may_be_called_anything(wide: Files) -> None:
+    (wide.root / "tests" / os.fsdecode(b"\xff.py")).write_text("word\n")
+    found = Toolbox(wide, Say()).call({"id": "1", "name": "list", "input": {"path": "tests"}})
+    assert found.content == "kernels/\n?.py"
 
 
 def test_no_file_is_followed_by_a_kernel_of_proc(files: Files) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,16 @@ from typing import Any
 import pytest
 from helpers_agent import CHEAP, SECRET, passes
 from messages_api import KEY, MessagesAPI, Step, Turn, call, text, turn
-from runs_fixtures import APPROVER, Recorder, everything, fails, git, library
-from test_kill import real_library
+from runs_fixtures import APPROVER, Recorder, everything, fails, git, library, real_library
 
-from workbench import authors
+from workbench import authors, cli
 from workbench.agent.checks import EngineChecks
 from workbench.agent.transcript import FILE
 from workbench.authors.draft import DraftAuthor
+from workbench.crash import keep_traceback
 from workbench.errors import LimitReached, RunError, UsageError, WorkbenchError
+from workbench.judge import sandbox
+from workbench.judge.jail import Jail
 from workbench.profile import analyze
 from workbench.reference import find
 from workbench.repository import Repository
@@ -268,6 +271,30 @@ def test_a_reference_that_gives_orders_changes_nothing_the_engine_enforces(
     assert everything(library) == before
 
 
+def test_no_candidate_sees_the_key(tmp_path: Path, api: MessagesAPI) -> None:
+    """Nor what else is in this process's environment: the worker's is made anew."""
+    looks = "from pathlib import Path; import os; print(dict(os.environ)); "
+    (tmp_path / "looks.py").write_text(f"{looks}print(Path('/proc/self/environ').read_bytes())")
+    with Jail("looks", sandbox=sandbox.find(), python_path=[tmp_path]) as jail:
+        assert jail.wait(30)
+    assert "PYTHONPATH" in jail.output
+    assert KEY not in jail.output and "ANTHROPIC" not in jail.output
+
+
+def test_a_traceback_is_kept_without_the_key(
+    library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    monkeypatch.chdir(library)
+    (library / ".workbench").mkdir()
+    try:
+        raise ValueError(f"Bearer {KEY}")
+    except ValueError:
+        where = keep_traceback()
+    kept = Path(where.removeprefix("in ")).read_text()
+    assert "ValueError: Bearer [redacted]" in kept and KEY not in kept
+
+
 def test_who_can_not_begin_is_told_what_to_do(
     library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,7 +310,7 @@ def test_who_can_not_begin_is_told_what_to_do(
         ("draft", {"dollars": 1}, UsageError, "asks no model"),
         ("replay:nothing", {}, RunError, "no run 'nothing'"),
         ("replay:", {}, RunError, "no run ''"),
-        ("shakespeare", {}, UsageError, "claude and replay:RUN"),
+        ("shakespeare", {}, UsageError, "claude, replay:RUN"),
     ]
     for name, options, error, says in refused:
         with pytest.raises(error) as told:
@@ -314,33 +341,70 @@ def command(
     )
 
 
+def test_limits_are_flags_and_a_spent_one_ends_the_command_with_4(
+    library: Path,
+    api: MessagesAPI,
+    drafted: Sources,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def workbench(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["workbench", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return int(str(ended.value.code)), said.out + said.err
+
+    for stage, function in CHEAP.items():
+        monkeypatch.setitem(stages.STAGES, stage, function)
+    monkeypatch.chdir(library)
+    api.script[:] = repairing(drafted)
+    flags = ("--max-turns", "2", "--max-cost", "0.5", "--effort", "low", "--model", "claude-opus-5")
+    code, said = workbench("new", OP, *flags)
+    assert (code, len(api.requests)) == (4, 2)
+    assert "the limit of 2 turns is reached: 2 turns, 2,700 tokens, $0.01 spent" in said
+    assert "turn 2 of 2 · claude-opus-5 · 1,350 tokens · $0.00 of $0.5" in said
+    assert api.requests[0]["output_config"] == {"effort": "low"}
+    code, said = workbench("runs")
+    assert "parked" in said
+    code, said = workbench("resume", OP, "--max-turns", "0")
+    assert code == 2
+    code, said = workbench("resume", OP, "--max-turns", "9")
+    assert (code, len(api.requests)) == (0, 5)
+    assert "claude author · claude-opus-5 · 5 turns · 6,750 tokens · $0.02" in said
+    assert (said + json.dumps(api.requests)).count(KEY) == 0
+    monkeypatch.delenv("ANTHROPIC_API_KEY")
+    code, said = workbench("new", OP, "--author", "claude")
+    assert code == 2
+    assert "export ANTHROPIC_API_KEY=" in said
+
+
+def kinds(root: Path) -> list[str]:
+    """What the transcript of the only run has so far, whole lines only."""
+    (path,) = (root / ".workbench" / "runs").glob(f"*/{FILE}")
+    return [json.loads(line)["kind"] for line in path.read_text().split("\n")[:-1]]
+
+
 def test_killed_in_the_middle_of_a_stream(library: Path, drafted: Sources) -> None:
-    """The finished turns are not asked for again, the half one is; then the budget is spent."""
+    """The finished turns are not asked for again, the half one is, and both of it are paid for."""
     untouched = everything(library)
     steps = [writes(wrong(drafted)), turn(text("I think"), hangs=True)]
     with MessagesAPI(steps) as api:
         process = command(library, api, "new", OP)
         assert api.waiting.wait(60)
+        while kinds(library).count("begun") < 2:
+            time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        api.script[:] = [turn(call("submit"))]
-        resumed = command(library, api, "resume", OP, "--max-turns", "2")
+        api.script[:] = repairing(drafted)[2:]
+        resumed = command(library, api, "resume", OP)
         output, errors = resumed.communicate(timeout=60)
-        assert resumed.returncode == 4, output + errors
-        assert "the limit of 2 turns is reached: 2 turns" in errors
-        assert f"workbench resume {OP}-" in errors
-        assert len(api.requests) == 3
-        assert api.requests[2]["messages"] == api.requests[1]["messages"]
-
-        api.script[:] = repairing(drafted)[3:]
-        more = command(library, api, "resume", OP, "--max-turns", "4")
-        output, errors = more.communicate(timeout=60)
-        assert more.returncode == 0, output + errors
+        assert resumed.returncode == 0, output + errors
         assert len(api.requests) == 5
-        assert "claude author · claude-opus-5-5 · 4 turns" in output
-        assert "turn 4: submit" in output
-    run = engine(library).store.find(OP)
-    assert run.state is State.REVIEW
+        assert api.requests[2]["messages"] == api.requests[1]["messages"]
+        assert "claude author · claude-opus-5-5 · 4 turns · 6,701 tokens" in output
+        assert "turn 4 of 40 · submit · 6,701 tokens · $0.01 of $4" in output
+    assert engine(library).store.find(OP).state is State.REVIEW
     assert everything(library) == untouched
     assert KEY not in output + errors
 
@@ -348,7 +412,7 @@ def test_killed_in_the_middle_of_a_stream(library: Path, drafted: Sources) -> No
 def test_the_judge_lets_no_cheat_through_and_the_repaired_op_lands(
     tmp_path: Path, drafted: Sources
 ) -> None:
-    """All of it for real but the model: what PyTorch computes is refused, what Triton does is not."""
+    """All of it for real but the model: what PyTorch computes is refused."""
     root = real_library(tmp_path / "library")
     untouched = everything(root)
     honest = "return kernel.relu2(x)"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from workbench import judge, tiers
-from workbench.authors import get
+from workbench.authors import Assignment, get
 from workbench.profile import analyze
 from workbench.reference import find
 
@@ -32,7 +32,10 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", NAMES)
 def test_passes_verification(name: str, library: Path) -> None:
     reference = find(name)
-    get("draft").write(analyze(reference, name), reference, library)
+    profile = analyze(reference, name)
+    get("draft").write(
+        Assignment(profile=profile, reference=reference, root=library, folder=library)
+    )
     verdict = judge.verify(library, name)
     assert verdict.passed, "\n".join(f"{c.name}: {c.message}" for c in verdict.failures)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.authors import get
+from workbench.authors import Assignment, get
 from workbench.bench import table
 from workbench.bench.contest import Direction
 from workbench.bench.entrant import Rival
@@ -44,7 +44,8 @@ def draft(op: str, root: Path) -> Reference:
     shutil.copytree(ROOT / "kernels", root / "kernels")
     (root / "tests").mkdir()
     reference = find(op)
-    get("draft").write(analyze(reference, op), reference, root)
+    profile = analyze(reference, op)
+    get("draft").write(Assignment(profile=profile, reference=reference, root=root, folder=root))
     return reference
 
 

@@ -16,7 +16,7 @@ import pytest
 from court import write_fixture, write_library
 from runs_fixtures import git
 
-from workbench.authors import get
+from workbench.authors import Assignment, get
 from workbench.bench.entrant import Rival
 from workbench.bench.measure import Plan, measure
 from workbench.bench.measurement import OURS
@@ -71,7 +71,8 @@ def drafted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     root = write_library(tmp_path_factory.mktemp("library"))
     (root / "tests/kernels").mkdir(parents=True)
     reference = find(OP)
-    get("draft").write(analyze(reference, OP), reference, root)
+    profile = analyze(reference, OP)
+    get("draft").write(Assignment(profile=profile, reference=reference, root=root, folder=root))
     path = root / op_paths(OP)[0] / KERNEL
     good = path.read_text()
     path.write_text(configured(good, BAD))

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
-from runs_fixtures import APPROVER, engine, everything, git, make_library, request
+from runs_fixtures import APPROVER, engine, everything, git, make_library, real_library, request
 
 from workbench.runs import State
 
@@ -194,18 +194,6 @@ def succeed(process: subprocess.Popen[str]) -> None:
     """Wait for the command, which must end well."""
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, output + errors
-
-
-def real_library(root: Path) -> Path:
-    """This checkout's kernel library in a repository of its own."""
-    make_library(root)
-    package = Path("kernels") / "workbench_kernels"
-    no_caches = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / package, root / package, dirs_exist_ok=True, ignore=no_caches)
-    (root / ".gitignore").write_text("__pycache__/\n.pytest_cache/\n")
-    git(root, "add", ".")
-    git(root, "commit", "--quiet", "-m", "Take the library")
-    return root
 
 
 @pytest.mark.slow

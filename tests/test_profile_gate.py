@@ -15,8 +15,7 @@ import pytest
 from helpers_agent import CHEAP
 from messages_api import KEY, MessagesAPI, Step, call, text, turn
 from runs_fixtures import APPROVER, Recorder, everything, generate, git, library
-from test_agent_run import transcript, worktree, writes
-from test_kill import in_child
+from test_agent_run import command, transcript, worktree, writes
 from typer.testing import CliRunner, Result
 
 from workbench import cli, modules, proposal, reference
@@ -254,10 +253,10 @@ def test_a_description_that_gives_orders_gets_nothing(
 def test_killed_while_the_reference_is_written(library: Path, api: MessagesAPI) -> None:
     """The finished turns aren't asked for again."""
     api.script[:] = [turn(call("write", text=GOOD)), turn(text("I think"), hangs=True)]
-    child = in_child(lambda: engine(library).start(described()))
-    assert api.waiting.wait(60)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    process = command(library, api, "new", OP, "--describe", WORDS)
+    assert api.waiting.wait(90)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
     api.script[:] = [turn(call("submit"))]
     run = engine(library).resume(OP)
     assert (run.state, len(api.requests)) == (State.PROFILE, 3)
@@ -328,8 +327,8 @@ def test_the_commands_say_what_to_do_and_end_with_3(
     resumed = invoke(library, "resume", OP)
     assert resumed.exit_code == 3
     assert f"then  workbench profile confirm {OP}-" in resumed.output
-    for command in (("review",), ("show",), ("profile", "show")):
-        shown = invoke(library, *command, OP)
+    for verb in (("review",), ("show",), ("profile", "show")):
+        shown = invoke(library, *verb, OP)
         assert shown.exit_code == 0
         assert "return x * torch.tanh(beta * gate)" in shown.output
         assert "tier       1 · every node is element-wise" in shown.output

@@ -19,7 +19,7 @@ from court import write_library
 from runs_fixtures import APPROVER, Recorder, everything, git, without_gpu
 from tuning_fixtures import GPU, SIZES, SOURCE, Bench, Judge, cost, record
 
-from workbench.authors import get
+from workbench.authors import Assignment, get
 from workbench.bench import diagnose as diagnosing
 from workbench.bench import tasks
 from workbench.bench.diagnosis import Diagnosed, Diagnosis
@@ -271,7 +271,8 @@ def test_the_panel_asks_the_judge(places: int, tmp_path: Path) -> None:
     root = write_library(tmp_path)
     (root / "tests/kernels").mkdir(parents=True)
     reference = find("relu2")
-    get("draft").write(analyze(reference, "relu2"), reference, root)
+    profile = analyze(reference, "relu2")
+    get("draft").write(Assignment(profile=profile, reference=reference, root=root, folder=root))
     committed(root)
     folder = root / op_paths("relu2")[0]
     sources = {name: (folder / name).read_text() for name in (KERNEL, "wrapper.py")}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from court import write_library
 
-from workbench.authors import get
+from workbench.authors import Assignment, get
 from workbench.judge.variants import Examined, examine, same_code, verdict
 from workbench.judge.verdict import MUTATION, Check, Verdict
 from workbench.layout import op_paths
@@ -66,7 +66,8 @@ def test_each_variant_is_examined_by_itself(tmp_path: Path) -> None:
     root = write_library(tmp_path)
     (root / "tests/kernels").mkdir(parents=True)
     reference = find("relu2")
-    get("draft").write(analyze(reference, "relu2"), reference, root)
+    profile = analyze(reference, "relu2")
+    get("draft").write(Assignment(profile=profile, reference=reference, root=root, folder=root))
     folder = root / op_paths("relu2")[0]
     sources = {name: (folder / name).read_text() for name in ("kernel.py", "wrapper.py")}
 

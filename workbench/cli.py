@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from workbench import commands, session
+from workbench.agent.redaction import redacted
 from workbench.console import Terminal
 from workbench.crash import keep_traceback
 from workbench.errors import VerificationFailed, WorkbenchError
@@ -377,7 +378,7 @@ def main() -> NoReturn:
         print_error(error)
         sys.exit(error.exit_code)
     except Exception as bug:
-        what = f"{type(bug).__name__}: {bug}".splitlines()[0]
+        what = redacted(f"{type(bug).__name__}: {bug}").splitlines()[0]
         hint = f"the traceback is {keep_traceback()}; no run is lost: workbench runs"
         print_error(WorkbenchError(f"a bug in the workbench: {what}", hint))
         sys.exit(70)

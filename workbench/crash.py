@@ -7,6 +7,8 @@ import traceback
 from datetime import datetime
 from pathlib import Path
 
+from workbench.agent.redaction import redacted
+
 
 def keep_traceback() -> str:
     """Write the current exception's traceback where it outlives the terminal; where that is."""
@@ -16,7 +18,7 @@ def keep_traceback() -> str:
     path = state / "log" / f"{datetime.now():%Y%m%d-%H%M%S-%f}.txt"
     try:
         path.parent.mkdir(exist_ok=True)
-        path.write_text(traceback.format_exc())
+        path.write_text(redacted(traceback.format_exc()))
     except OSError:
         traceback.print_exc()
         return "above"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.runs import Effort
+from workbench.limits import Effort
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 On = Annotated[

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
-from workbench.agent.budget import Limits
 from workbench.assets import asset, read_toml
 from workbench.errors import TemplateError, UsageError
+from workbench.limits import Limits
 
 INPUTS_SUFFIX = "_inputs"
 Shape = tuple[PositiveInt, PositiveInt]

@@ -7,6 +7,7 @@ off, or has an error in it, it hands on: the API has answered 200 by then. That 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import time
 from collections.abc import Callable
@@ -18,21 +19,23 @@ from anthropic.types import Message
 
 from workbench.agent.model import Reply, Request
 from workbench.agent.prices import Usage, facts
-from workbench.agent.transcript import redacted, secrets
+from workbench.agent.redaction import redacted
 from workbench.authors import KEY
 from workbench.errors import AuthorError, UsageError
 
 # How often the SDK asks again before a stream begins, and how often a stream is begun.
 RETRIES, STREAMS = 6, 5
+# Between two events of a stream, pings among them.
+SILENT_SECONDS = 300.0
 _PASSING = frozenset({"overloaded_error", "api_error", "rate_limit_error", "timeout_error"})
 _HINTS = {
-    400: "what was sent can't be answered; workbench show RUN says how far it came",
     401: "the API does not know this key: check ANTHROPIC_API_KEY",
     402: "the account has no credit left",
     403: "this key may not use the model: check the key, or take another --model",
     404: "there is no such model: check --model",
-    413: "the conversation has become too long for a request",
+    413: "the conversation is too long for a request: begin a new run",
 }
+_TOO_LONG = "too long"  # how a 400 says that the prompt is more than the model can read
 
 
 class _BrokenOff(Exception):
@@ -88,14 +91,17 @@ class AnthropicModel:
                 raise _BrokenOff("nothing came") from error
         if message.stop_reason is None:
             raise _BrokenOff("the stream ended in the middle of a reply")
-        content = [block.to_dict(mode="json") for block in message.content]
-        return Reply(content=content, stop_reason=message.stop_reason, usage=_usage(message))
+        content = [block.to_dict() for block in message.content]
+        return Reply(
+            content=_writable(content), stop_reason=message.stop_reason, usage=_usage(message)
+        )
 
     def _connected(self) -> anthropic.Anthropic:
         if not os.environ.get(KEY):
             raise UsageError(f"{KEY} is not set", f"export {KEY}=sk-..., then resume the run")
         if self._client is None:
-            self._client = anthropic.Anthropic(max_retries=RETRIES)
+            timeout = httpx2.Timeout(SILENT_SECONDS, connect=10.0)
+            self._client = anthropic.Anthropic(max_retries=RETRIES, timeout=timeout)
         return self._client
 
     def _parameters(self, request: Request) -> dict[str, Any]:
@@ -118,6 +124,14 @@ class AnthropicModel:
         return found
 
 
+def _writable(content: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The same without halves of characters, which JSON can say and no file can have."""
+    found: list[dict[str, object]] = json.loads(
+        json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
+    )
+    return found
+
+
 def _usage(message: Message) -> Usage:
     """The API's fields; a write to the cache of an unsaid lifetime counts as the dearer."""
     usage, created = message.usage, message.usage.cache_creation
@@ -134,11 +148,12 @@ def _usage(message: Message) -> Usage:
 
 def _refused(error: anthropic.APIStatusError) -> AuthorError:
     said = _plain(str(error.api_message or error.message))
-    hint = _HINTS.get(error.status_code, "resume the run when it works again")
+    status = 413 if _TOO_LONG in said else error.status_code
+    hint = _HINTS.get(status, "resume the run when it works again")
     kind = f"{error.status_code} {error.type or ''}".strip()
     return AuthorError(f"the API refused the request ({kind}): {said}", hint)
 
 
 def _plain(text: str) -> str:
     """The first line of what the API said, without what must not be kept."""
-    return redacted(text, secrets()).strip().partition("\n")[0][:500]
+    return redacted(text).strip().partition("\n")[0][:500]

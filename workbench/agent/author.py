@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from workbench import tiers
 from workbench.agent import defining, prompts
-from workbench.agent.anthropic_model import AnthropicModel
-from workbench.agent.budget import Budget, Limits
+from workbench.agent.budget import Budget
 from workbench.agent.checks import EngineChecks
 from workbench.agent.conversation import Conversation
 from workbench.agent.files import Files
@@ -24,7 +23,7 @@ from workbench.authors import KEY, REPLAY, Assignment, Defined, Wanted, Written
 from workbench.authors.spec import spec
 from workbench.errors import UsageError
 from workbench.layout import op_paths
-from workbench.runs import Effort
+from workbench.limits import Effort, Limits, phrase
 
 MODEL = "claude-opus-5-5"
 
@@ -81,8 +80,8 @@ class _AgentAuthor:
         written = [path, *(file.relative_to(root) for file in files.written.values())]
         return Written(
             paths=tuple(written),
-            facts=(model.name, *budget.facts()),
-            unknown=self._unknown(model),
+            facts=self._facts(model, budget),
+            unknown=self._unknown(budget),
             repairs=len(assignment.findings) < limits.repairs,
         )
 
@@ -102,7 +101,10 @@ class _AgentAuthor:
     def _limits(self, assignment: Assignment | Wanted) -> Limits:
         raise NotImplementedError
 
-    def _unknown(self, model: Model) -> tuple[str, ...]:
+    def _facts(self, model: Model, budget: Budget) -> tuple[str, ...]:
+        return (model.name, *budget.facts())
+
+    def _unknown(self, budget: Budget) -> tuple[str, ...]:
         return ()
 
     def _checks(self, assignment: Assignment) -> Checks:
@@ -133,16 +135,17 @@ class ClaudeAuthor(_AgentAuthor):
             )
 
     def _model(self, assignment: Assignment | Wanted, transcript: str = FILE) -> Model:
+        from workbench.agent.anthropic_model import AnthropicModel  # the SDK takes two seconds
+
         options = Options.model_validate(assignment.options)
         return AnthropicModel(options.model, options.asked_effort)
 
     def _limits(self, assignment: Assignment | Wanted) -> Limits:
         return tiers.tier(assignment.tier).limits.changed(assignment.options)
 
-    def _unknown(self, model: Model) -> tuple[str, ...]:
-        if facts(model.name).price is not None:
-            return ()
-        return (f"what the author cost: no price of {model.name} is known",)
+    def _unknown(self, budget: Budget) -> tuple[str, ...]:
+        models = sorted(budget.unpriced)
+        return tuple(f"what the author cost: no price of {model} is known" for model in models)
 
 
 class ReplayAuthor(_AgentAuthor):
@@ -171,3 +174,6 @@ class ReplayAuthor(_AgentAuthor):
 
     def _limits(self, assignment: Assignment | Wanted) -> Limits:
         return Limits(repairs=tiers.tier(assignment.tier).limits.repairs)
+
+    def _facts(self, model: Model, budget: Budget) -> tuple[str, ...]:
+        return (phrase("turns", budget.spent.turns),)

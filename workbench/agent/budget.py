@@ -2,62 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 
 from workbench.agent.prices import Price, Usage, facts
 from workbench.errors import LimitReached
+from workbench.limits import FLAGS, Limits, phrase
 
 # Tokens a reply may have at most, thinking among them.
 MOST_OUTPUT = 32_000
 # A reply that may have fewer isn't worth its prompt.
 LEAST_OUTPUT = 1_024
-
-
-class Limits(BaseModel):
-    """Limits of a run's author; None is no limit. `tokens` are sent and received ones together,
-    `minutes` those it waited and worked, `repairs` how often it may mend what was found wrong.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    turns: PositiveInt | None = None
-    tokens: PositiveInt | None = None
-    dollars: PositiveFloat | None = None
-    minutes: PositiveFloat | None = None
-    repairs: NonNegativeInt = 3
-
-    def changed(self, options: Mapping[str, Any]) -> Limits:
-        """These limits with those that the options name instead."""
-        given = {name: options[name] for name in type(self).model_fields if name in options}
-        return self.model_copy(update=given)
-
-    def words(self) -> list[str]:
-        """The limits there are, a phrase each."""
-        return [_PHRASES[name].format(value) for name, value in self.there_are()]
-
-    def there_are(self) -> list[tuple[str, float]]:
-        """The limits that aren't None, by name."""
-        found = [(name, getattr(self, name)) for name in _PHRASES]
-        return [(name, value) for name, value in found if value is not None]
-
-
-_PHRASES = {
-    "turns": "{} turns",
-    "tokens": "{:,} tokens",
-    "dollars": "${:g}",
-    "minutes": "{:g} minutes",
-}
-# By which flag of `resume` a limit is raised.
-FLAGS = {
-    "turns": "--max-turns",
-    "tokens": "--max-tokens",
-    "dollars": "--max-cost",
-    "minutes": "--max-minutes",
-}
 
 
 @dataclass
@@ -78,6 +32,7 @@ class Budget:
         self.limits = limits if price is not None else limits.model_copy(update={"dollars": None})
         self.price = price
         self.spent = Spent()
+        self.unpriced: set[str] = set()  # models whose replies cost nobody knows what
         self._open: tuple[str, Usage] | None = None
 
     def begun(self, model: str, usage: Usage) -> None:
@@ -100,7 +55,10 @@ class Budget:
     def _pay(self, model: str, usage: Usage) -> None:
         price = facts(model).price
         self.spent.tokens += usage.tokens
-        self.spent.dollars += price.of(usage) if price is not None else 0.0
+        if price is not None:
+            self.spent.dollars += price.of(usage)
+        else:
+            self.unpriced.add(model)
 
     def check(self) -> None:
         """Refuse another turn when a limit is reached.
@@ -108,9 +66,9 @@ class Budget:
         Raises:
             LimitReached: it is; which, and the flag that raises it.
         """
-        for name, limit in self.limits.there_are():
+        for name, limit in self.limits.amounts.items():
             if getattr(self.spent, name) >= limit:
-                raise _reached(name, limit)
+                raise LimitReached(f"the limit of {phrase(name, limit)} is reached", FLAGS[name])
 
     def output(self, prompt: int) -> int:
         """Tokens the next reply may have: with a prompt of so many tokens it stays within what is
@@ -128,23 +86,29 @@ class Budget:
             room["dollars"] = left / self.price.of(Usage(output=1))
         for name, tokens in room.items():
             if tokens < LEAST_OUTPUT:
-                raise _reached(name, getattr(self.limits, name))
+                limit = phrase(name, self.limits.amounts[name])
+                raise LimitReached(f"another turn may go beyond the limit of {limit}", FLAGS[name])
         return int(min([MOST_OUTPUT, *room.values()]))
 
     def left(self) -> str:
         """What is left, in words."""
         left = [
-            _PHRASES[name].format(round(max(0, limit - getattr(self.spent, name)), 2))
-            for name, limit in self.limits.there_are()
+            phrase(name, round(max(0, limit - getattr(self.spent, name)), 2))
+            for name, limit in self.limits.amounts.items()
         ]
         return ", ".join(left) or "no limit"
+
+    def progress(self, turn: int, doing: str) -> str:
+        """What it is at, in which turn, and what that took so far."""
+        limits, dollars = self.limits, f"${self.spent.dollars:.2f}"
+        of = f" of {limits.turns}" if limits.turns is not None else ""
+        tokens = phrase("tokens", self.spent.tokens)
+        most = f"{dollars} of ${limits.dollars:g}" if limits.dollars is not None else dollars
+        cost = [most] if self.price is not None else []
+        return " · ".join([f"turn {turn}{of}", doing, tokens, *cost])
 
     def facts(self) -> list[str]:
         """What was spent, a phrase each."""
         spent = self.spent
         dollars = [f"${spent.dollars:.2f}"] if self.price is not None else []
-        return [f"{spent.turns} turns", f"{spent.tokens:,} tokens", *dollars]
-
-
-def _reached(name: str, limit: float) -> LimitReached:
-    return LimitReached(f"the limit of {_PHRASES[name].format(limit)} is reached", FLAGS[name])
+        return [phrase("turns", spent.turns), phrase("tokens", spent.tokens), *dollars]

@@ -156,7 +156,7 @@ class Conversation:
         return self._context + len(json.dumps(new)) // 2
 
     def _say(self, turn: int, doing: str) -> None:
-        self._tell(f"turn {turn}: {doing}; left: {self._budget.left()}")
+        self._tell(self._budget.progress(turn, doing))
 
 
 def _text(text: str) -> Block:

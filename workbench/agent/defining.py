@@ -14,7 +14,7 @@ from pydantic import Field
 
 from workbench import proposal
 from workbench.agent import prompts
-from workbench.agent.budget import Budget, Limits
+from workbench.agent.budget import Budget
 from workbench.agent.conversation import Conversation
 from workbench.agent.files import MOST_BYTES, ToolError
 from workbench.agent.model import Model
@@ -24,6 +24,7 @@ from workbench.agent.transcript import FILE as OF_THE_OP
 from workbench.agent.transcript import Begun, Replied, Result, Transcript
 from workbench.authors import Defined, Wanted
 from workbench.errors import BadReference, LimitReached
+from workbench.limits import Limits
 
 FILE = "reference.jsonl"
 

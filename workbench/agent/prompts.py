@@ -11,11 +11,11 @@ from difflib import SequenceMatcher
 from pathlib import Path
 
 from workbench import tiers
-from workbench.agent.budget import Limits
 from workbench.assets import asset
 from workbench.authors import Assignment, Wanted
 from workbench.authors.templates import environment, render
 from workbench.layout import LIBRARY, op_paths
+from workbench.limits import Limits
 from workbench.repository import ops_in
 
 WORKFLOW = "kernel-dev"
@@ -88,7 +88,11 @@ def closest(assignment: Assignment) -> list[Example]:
         same = re.search(rf"\btier={profile.tier}\b", text) is not None
         return same, SequenceMatcher(None, assignment.reference.text, text).quick_ratio()
 
-    others = [op for op in ops_in(root) if op != profile.op]
+    others = [
+        op
+        for op in ops_in(root)
+        if op != profile.op and _is_inside(root / LIBRARY / op / "spec.py", root)
+    ]
     if not others:
         return []
     folder, test = op_paths(max(others, key=likeness))
@@ -96,8 +100,13 @@ def closest(assignment: Assignment) -> list[Example]:
     return [
         Example(path, (root / path).read_text("utf-8", "replace")[:MOST_CHARACTERS])
         for path in paths
-        if (root / path).is_file()
+        if _is_inside(root / path, root)
     ]
+
+
+def _is_inside(path: Path, root: Path) -> bool:
+    """Whether it is a file of the worktree's, which one behind a link may not be."""
+    return path.is_file() and path.resolve().is_relative_to(root.resolve())
 
 
 def _stored(

@@ -139,9 +139,12 @@ class Tools:
             content, is_error = _problems(error), True
         except (ToolError, WorkbenchError, OSError, UnicodeError) as error:
             content, is_error = str(error)[:MOST_ERROR], True
-        seconds = round(time.monotonic() - started, 3)
         return Result(
-            call=block["id"], tool=name, content=content, is_error=is_error, seconds=seconds
+            call=block["id"],
+            tool=name,
+            content=content.encode("utf-8", "replace").decode(),  # names of files may be any bytes
+            is_error=is_error,
+            seconds=round(time.monotonic() - started, 3),
         )
 
     def repeat(self, block: Block, result: Result) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -16,13 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from workbench.agent.model import Message, Reply
 from workbench.agent.prices import Usage
+from workbench.agent.redaction import without_keys
 from workbench.errors import StorageError
 from workbench.runs.store import storage_errors
 
 FILE = "transcript.jsonl"
-REDACTED = "[redacted]"
-# Of the environment: what must not be in a file. The SDK would take any of these as a credential.
-_SECRET = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS")
 
 
 class _Entry(BaseModel):
@@ -87,7 +85,6 @@ class Transcript:
             StorageError: it can't be read.
         """
         self.path = path
-        self._secrets = secrets()
         with storage_errors(path):
             self._entries, whole = _read(path)
             if path.exists() and path.stat().st_size > whole:
@@ -111,9 +108,14 @@ class Transcript:
         """Write an entry so that no kill loses it.
 
         Raises:
-            StorageError: it can't be written.
+            StorageError: it can't be written, or there is more that was never taken.
         """
-        line = redacted(json.dumps(entry.model_dump(mode="json")), self._secrets)
+        if self._taken < len(self._entries):
+            raise StorageError(
+                f"{self.path} goes on otherwise than the conversation does",
+                "another version of the workbench wrote it: abort the run, and begin a new one",
+            )
+        line = json.dumps(without_keys(entry.model_dump(mode="json")))
         with storage_errors(self.path, "the run goes on after what was said before"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
@@ -142,19 +144,6 @@ def replies(path: Path) -> list[Reply]:
             found.append(entry.reply)
             asked = False
     return found
-
-
-def secrets() -> tuple[str, ...]:
-    """What of this process's environment must not be in a file."""
-    return tuple(value for name in _SECRET if (value := os.environ.get(name)))
-
-
-def redacted(text: str, secrets: Iterable[str]) -> str:
-    """The text without secrets, as they are and as JSON writes them."""
-    for secret in secrets:
-        for written in (secret, json.dumps(secret)[1:-1]):
-            text = text.replace(written, REDACTED)
-    return text
 
 
 def _read(path: Path) -> tuple[Sequence[Entry], int]:

@@ -135,18 +135,16 @@ def get(name: str) -> Author:
     Raises:
         UsageError: there is none.
     """
-    from workbench.agent.author import ClaudeAuthor, ReplayAuthor
-    from workbench.authors.draft import DraftAuthor
+    if name == "draft":
+        from workbench.authors.draft import DraftAuthor
 
-    if name.startswith(REPLAY) and name != REPLAY:
-        return ReplayAuthor(name.removeprefix(REPLAY))
-    authors: dict[str, type[Author]] = {"draft": DraftAuthor, "claude": ClaudeAuthor}
-    if name not in authors:
-        raise UsageError(
-            f"there is no author {name!r}",
-            hint=f"the authors are {', '.join(authors)} and {REPLAY}RUN",
-        )
-    return authors[name]()
+        return DraftAuthor()
+    if name == "claude" or name.removeprefix(REPLAY) not in ("", name):
+        from workbench.agent import author
+
+        replayed = name.removeprefix(REPLAY)
+        return author.ClaudeAuthor() if name == "claude" else author.ReplayAuthor(replayed)
+    raise UsageError(f"there is no author {name!r}", f"the authors are draft, claude, {REPLAY}RUN")
 
 
 def definer(name: str) -> Definer:

@@ -36,16 +36,6 @@ STOPPED = frozenset({State.FAILED, State.PARKED})
 CLOSED = frozenset({State.COMMITTED, State.REJECTED, State.ABORTED, State.UNCHANGED})
 
 
-class Effort(StrEnum):
-    """How hard a model tries, in the API's words."""
-
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-    XHIGH = "xhigh"
-    MAX = "max"
-
-
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True)
 

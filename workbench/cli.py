@@ -268,6 +268,7 @@ def bench(
         raise typer.Exit((problem or VerificationFailed).exit_code)
 
 
+app.command()(commands.revise)
 app.command()(commands.tune)
 
 

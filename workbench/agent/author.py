@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from workbench import tiers
-from workbench.agent import defining, prompts
+from workbench.agent import defining, prompts, revising
 from workbench.agent.budget import Budget
 from workbench.agent.checks import EngineChecks
 from workbench.agent.conversation import Conversation
@@ -19,13 +19,14 @@ from workbench.agent.model import Model, ReplayModel
 from workbench.agent.prices import facts
 from workbench.agent.tools import Checks, Toolbox
 from workbench.agent.transcript import FILE, Transcript, replies
-from workbench.authors import KEY, REPLAY, Assignment, Defined, Wanted, Written
+from workbench.authors import KEY, REPLAY, Assignment, Defined, Revision, Wanted, Written
 from workbench.authors.spec import spec
 from workbench.errors import UsageError
 from workbench.layout import op_paths
 from workbench.limits import Effort, Limits, phrase
 
 MODEL = "claude-opus-5-5"
+Task = Assignment | Wanted | Revision
 
 
 class Options(BaseModel):
@@ -95,10 +96,28 @@ class _AgentAuthor:
         model = self._model(wanted, defining.FILE)
         return defining.define(wanted, model, self._limits(wanted))
 
-    def _model(self, assignment: Assignment | Wanted, transcript: str = FILE) -> Model:
+    def revise(self, revision: Revision) -> Written:
+        """Let the model change kernel.py and wrapper.py.
+
+        Raises:
+            LimitReached: what it may spend is spent.
+            AuthorError: the model can't be asked, or won't go on.
+        """
+        model, limits = self._model(revision), self._limits(revision)
+        checks = EngineChecks(revision.root, revision.op, revision.tell)
+        budget = revising.revise(revision, model, limits, checks)
+        folder = Path(op_paths(revision.op)[0])
+        return Written(
+            paths=tuple(folder / name for name in revising.OWN),
+            facts=self._facts(model, budget),
+            unknown=self._unknown(budget),
+            repairs=len(revision.findings) < limits.repairs,
+        )
+
+    def _model(self, assignment: Task, transcript: str = FILE) -> Model:
         raise NotImplementedError
 
-    def _limits(self, assignment: Assignment | Wanted) -> Limits:
+    def _limits(self, assignment: Task) -> Limits:
         raise NotImplementedError
 
     def _facts(self, model: Model, budget: Budget) -> tuple[str, ...]:
@@ -134,13 +153,13 @@ class ClaudeAuthor(_AgentAuthor):
                 "limit it with --max-tokens or --max-turns",
             )
 
-    def _model(self, assignment: Assignment | Wanted, transcript: str = FILE) -> Model:
+    def _model(self, assignment: Task, transcript: str = FILE) -> Model:
         from workbench.agent.anthropic_model import AnthropicModel  # the SDK takes two seconds
 
         options = Options.model_validate(assignment.options)
         return AnthropicModel(options.model, options.asked_effort)
 
-    def _limits(self, assignment: Assignment | Wanted) -> Limits:
+    def _limits(self, assignment: Task) -> Limits:
         return tiers.tier(assignment.tier).limits.changed(assignment.options)
 
     def _unknown(self, budget: Budget) -> tuple[str, ...]:
@@ -169,10 +188,10 @@ class ReplayAuthor(_AgentAuthor):
                 "runs of the author claude have one: workbench runs",
             )
 
-    def _model(self, assignment: Assignment | Wanted, transcript: str = FILE) -> Model:
+    def _model(self, assignment: Task, transcript: str = FILE) -> Model:
         return ReplayModel(self._run, replies(assignment.folder.parent / self._run / transcript))
 
-    def _limits(self, assignment: Assignment | Wanted) -> Limits:
+    def _limits(self, assignment: Task) -> Limits:
         return Limits(repairs=tiers.tier(assignment.tier).limits.repairs)
 
     def _facts(self, model: Model, budget: Budget) -> tuple[str, ...]:

@@ -50,6 +50,27 @@ class Assignment:
         return self.profile.tier
 
 
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """A change that a person asks for, of an op of the library, which is in the worktree `root` as
+    it is now; the rest is as in an `Assignment`.
+    """
+
+    op: str
+    words: str
+    tier: int
+    root: Path
+    folder: Path
+    findings: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tell: Callable[[str], None] = _silent
+
+    @property
+    def run(self) -> str:
+        """Id of the run it is for."""
+        return self.folder.name
+
+
 @dataclass(frozen=True)
 class Written:
     """The files an author wrote, relative to the root, what it took, and whether it can go on when
@@ -95,6 +116,18 @@ class Definer(Protocol):
 
     def define(self, wanted: Wanted) -> Defined:
         """Write it.
+
+        Raises:
+            AuthorError: the author can't, or what it may spend is spent.
+        """
+        ...
+
+
+class Reviser(Protocol):
+    """An author that can change an op too."""
+
+    def revise(self, revision: Revision) -> Written:
+        """Change kernel.py and wrapper.py, and nothing else.
 
         Raises:
             AuthorError: the author can't, or what it may spend is spent.
@@ -160,4 +193,20 @@ def definer(name: str) -> Definer:
             f"--author claude with {KEY} set, or write it: --reference FILE.py:FUNC",
         )
     found: Definer = author  # type: ignore[assignment]
+    return found
+
+
+def reviser(name: str) -> Reviser:
+    """The author of that name, who can change an op.
+
+    Raises:
+        UsageError: there is none, or it can't.
+    """
+    author = get(name)
+    if not callable(getattr(author, "revise", None)):
+        raise UsageError(
+            f"the author {name!r} asks no model, and can't change an op",
+            f"--author claude with {KEY} set; to make it faster: workbench tune",
+        )
+    found: Reviser = author  # type: ignore[assignment]
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from workbench.commands.profile import app as profile
+from workbench.commands.revise import revise
 from workbench.commands.tune import tune
 
-__all__ = ["profile", "tune"]
+__all__ = ["profile", "revise", "tune"]

@@ -77,6 +77,10 @@ def _what(run: Run) -> list[str]:
     """The subject, and where what was done came from."""
     if run.request.workflow == "bench":
         return [f"Tune {run.op}", f"From: {run.base}"]
+    if run.request.workflow == "revise":
+        words = " ".join(run.request.options["words"].split())
+        asked = textwrap.fill(f"Asked for: {words}", 72, break_long_words=False)
+        return [f"Revise {run.op}: written by {run.request.author}", asked, f"From: {run.base}"]
     analysis, author = run.latest("analyze"), run.request.author
     tier = analysis.result.data.get("tier", run.request.tier) if analysis else run.request.tier
     written = "drafted offline" if author == "draft" else f"written by {author}"

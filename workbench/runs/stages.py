@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import BadReference
 from workbench.repository import Repository, content
-from workbench.runs import Commission, Request, StageResult, gate
+from workbench.runs import Commission, Request, StageResult, gate, revising
 from workbench.runs.attempts import findings
 from workbench.runs.engine import Context, StageFunction
 from workbench.runs.store import Store
@@ -215,16 +215,18 @@ def verify(context: Context) -> StageResult:
     from workbench.agent.findings import findings as findings_of
     from workbench.evidence.make import of_verdict
     from workbench.jobs import lock
+    from workbench.verification import rules
     from workbench.verification.result import joined
-    from workbench.verification.rules import spec_of_base, spec_of_run
 
     run, root = context.run, context.root
     if run.request.reference:
-        stands = spec_of_run(run, root, run.op)
+        stands = [rules.spec_of_run(run, root, run.op)]
     else:
-        stands = spec_of_base(Repository.discover(context.folder), run.base, root, run.op)
+        known = (Repository.discover(context.folder), run.base, root, run.op)
+        kept = [rules.test_of_base(*known)] if run.request.workflow == revising.WORKFLOW else []
+        stands = [rules.spec_of_base(*known), *kept]
     with lock.own_gpu(lambda step: context.tell(step.what)):  # nobody is timed meanwhile
-        verdict = joined(judge.verify(root, run.op), [stands])
+        verdict = joined(judge.verify(root, run.op), stands)
     failures = [f"{check.name}: {check.message}" for check in verdict.failures]
     unknown = [f"{check.name}: {check.message}" for check in verdict.skipped]
     if verdict.interpreted:
@@ -258,8 +260,9 @@ def bench(context: Context) -> StageResult:
     files = content(context.root, context.run.op).digests
     report = static.static_report(context.root, context.run.op)
     *facts, no_time = report.summary()
-    profile = Profile.model_validate(context.result("analyze").data)
-    summary = [*facts, *floor(profile), no_time]
+    analysis = context.run.latest("analyze")  # a revised op had its own, long ago
+    known = floor(Profile.model_validate(analysis.result.data)) if analysis is not None else []
+    summary = [*facts, *known, no_time]
     return StageResult(
         ok=not report.failures,
         summary=summary,
@@ -302,4 +305,5 @@ STAGES: dict[str, StageFunction] = {
     "profile": tuning.profile,
     "tune": tuning.tune,
     "compare": tuning.compare,
+    "revise": revising.revise,
 }

@@ -13,12 +13,12 @@ from typing import Any
 
 import anyio
 import pytest
+from agent_runs import FOLDER, OP, Sources, drafted, engine, request, wrong
 from helpers_agent import CHEAP, SECRET, passes
 from mcp import ClientSession, StdioServerParameters, stdio_client
 from mcp.types import CallToolResult, TextContent
 from runs_fixtures import APPROVER, everything, git, library
 from test_agent_command import HELPER
-from test_agent_run import FOLDER, OP, Sources, drafted, engine, request, wrong
 from test_kill import real_library
 
 from workbench import authors

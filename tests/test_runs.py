@@ -556,7 +556,7 @@ def test_an_unknown_workflow_names_those_there_are() -> None:
 
 def test_a_workflow_reads_like_its_sentence() -> None:
     stages = [stage.name for stage in workflow.load("kernel-dev").stage]
-    assert stages == ["analyze", "generate", "verify", "bench", "review"]
+    assert stages == ["analyze", "confirm", "generate", "verify", "bench", "review"]
 
 
 def test_paths_of_one_folder_are_one_fact() -> None:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from workbench import commands, session
 from workbench.agent.redaction import redacted
-from workbench.console import Terminal, print_error
+from workbench.console import Terminal
 from workbench.crash import keep_traceback
 from workbench.errors import VerificationFailed, WorkbenchError
+from workbench.facts import print_error
 from workbench.mcp.command import mcp
 from workbench.options import (
     EffortOf,
@@ -32,12 +34,8 @@ from workbench.options import (
     of_author,
 )
 from workbench.playbook.command import app as playbook
-from workbench.runs import Run, State
+from workbench.runs import State, gate
 from workbench.verification import Kind
-
-if TYPE_CHECKING:
-    from workbench.evidence.archive import Archive
-    from workbench.runs.engine import Engine
 
 app = typer.Typer(
     help="An operation written in PyTorch in, a reviewed, measured, committed Triton kernel out.",
@@ -47,6 +45,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.add_typer(commands.profile)
+
 
 @app.command()
 def new(
@@ -54,7 +54,15 @@ def new(
     tier: Annotated[int | None, typer.Option(help="Stop if the op is of another tier.")] = None,
     force_tier: Annotated[bool, typer.Option("--force-tier", help="Insist on --tier.")] = False,
     reference: Annotated[
-        str | None, typer.Option(metavar="FILE.py:FUNC", help="What the op is.")
+        str | None,
+        typer.Option(metavar="FILE.py:FUNC", help="What the op is; - reads it from stdin."),
+    ] = None,
+    describe: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="What it is, for a model to write down.")
+    ] = None,
+    from_class: Annotated[
+        str | None,
+        typer.Option("--from", metavar="PACKAGE:MODULE.CLASS", help="Whose forward it is."),
     ] = None,
     author: Annotated[
         str | None,
@@ -69,15 +77,19 @@ def new(
     as_json: Json = False,
 ) -> None:
     """Begin a run: analyze, generate, verify and bench an op, up to your review."""
-    from workbench.runs import stages
+    from workbench.runs import forms, stages
 
     options = of_author(model, effort, max_turns, max_tokens, max_cost, max_minutes)
     with Terminal(as_json) as terminal:
-        engine = _engine(terminal)
+        engine = session.engine(terminal)
         engine.repository.check_new_op(name)
+        wanted = forms.wanted(name, reference, describe, from_class)
         chosen = stages.author(author, options, engine.store)
-        request = stages.request(name, reference, tier, force_tier, chosen, options)
-        _end(terminal, engine.start(request))
+        if wanted is None:
+            request = stages.request(name, reference, tier, force_tier, chosen, options)
+        else:
+            request = forms.request(name, *wanted, tier, force_tier, chosen, options)
+        session.end(terminal, engine.start(request))
 
 
 @app.command()
@@ -98,14 +110,18 @@ def classify(
 def runs(as_json: Json = False) -> None:
     """List the runs, newest first."""
     with Terminal(as_json) as terminal:
-        terminal.runs(_engine(terminal).store.all())
+        terminal.runs(session.engine(terminal).store.all())
 
 
 @app.command()
 def show(run: RunId, as_json: Json = False) -> None:
     """Show all that a run's record says."""
     with Terminal(as_json) as terminal:
-        terminal.show(_engine(terminal).store.find(run))
+        engine = session.engine(terminal)
+        found = engine.store.find(run)
+        terminal.show(found)
+        if found.state is State.PROFILE and not as_json:
+            terminal.gate(gate.page(found, engine.store.folder_of(found.id)))
 
 
 @app.command()
@@ -114,8 +130,12 @@ def review(run: RunId, as_json: Json = False) -> None:
     from workbench.runs.review import review as page
 
     with Terminal(as_json) as terminal:
-        engine = _engine(terminal)
-        terminal.review(page(engine.store.find(run), engine.repository))
+        engine = session.engine(terminal)
+        found = engine.store.find(run)
+        if found.state is State.PROFILE:
+            terminal.gate(gate.page(found, engine.store.folder_of(found.id)))
+        else:
+            terminal.review(page(found, engine.repository))
 
 
 @app.command()
@@ -128,8 +148,8 @@ def approve(
 ) -> None:
     """Commit exactly what was reviewed, on a branch of its own."""
     with Terminal(as_json) as terminal:
-        engine = _engine(terminal)
-        _end(terminal, engine.approve(run, engine.repository.person(person)))
+        engine = session.engine(terminal)
+        session.end(terminal, engine.approve(run, engine.repository.person(person)))
 
 
 @app.command()
@@ -140,7 +160,7 @@ def reject(
 ) -> None:
     """Discard what was reviewed and keep the record."""
     with Terminal(as_json) as terminal:
-        _end(terminal, _engine(terminal).reject(run, reason))
+        session.end(terminal, session.engine(terminal).reject(run, reason))
 
 
 @app.command()
@@ -159,18 +179,18 @@ def resume(
 
     options = of_author(model, effort, max_turns, max_tokens, max_cost, max_minutes)
     with Terminal(as_json) as terminal:
-        engine = _engine(terminal)
+        engine = session.engine(terminal)
         if options:
             request = engine.store.find(run).request
             stages.author(request.author, {**request.options, **options}, engine.store)
-        _end(terminal, engine.resume(run, options))
+        session.end(terminal, engine.resume(run, options))
 
 
 @app.command()
 def abort(run: RunId, as_json: Json = False) -> None:
     """Discard a run that was not approved."""
     with Terminal(as_json) as terminal:
-        _end(terminal, _engine(terminal).abort(run))
+        session.end(terminal, session.engine(terminal).abort(run))
 
 
 @app.command()
@@ -232,7 +252,7 @@ def bench(
 
     with Terminal(as_json) as terminal:
         plan = benching.plan(dtype, size or (), rounds)
-        engine, found, failed = _engine(terminal), [], []
+        engine, found, failed = session.engine(terminal), [], []
         with benching.work(engine.repository, engine.store, plan, compare, check) as work:
             named = work.ops(ops or ())
             with jobs.executor(on) as executor, terminal.watches() as watches:
@@ -250,41 +270,8 @@ def bench(
         raise typer.Exit((problem or VerificationFailed).exit_code)
 
 
-@app.command()
-def tune(
-    op: Annotated[str, typer.Argument(metavar="OP", help="An op of the library.")],
-    target: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SHARE", help='Stop at a share of the floor, as in "fwd>=0.9".'),
-    ] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.1, help="How long to search.")] = None,
-    size: Annotated[
-        list[str] | None, typer.Option(metavar="ROWSxCOLS", help="Instead of the spec's sizes.")
-    ] = None,
-    dtype: Annotated[str | None, typer.Option(help="As in bfloat16.")] = None,
-    author: Annotated[str | None, typer.Option(help="Who rewrites it after the sweep.")] = None,
-    on: On = "local",
-    model: Annotated[str | None, typer.Option(help="Of GPU, where there are several.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Make an op faster on a GPU: variants are judged, then timed; the fastest is reviewed."""
-    from workbench.bench.bench import plan
-    from workbench.tune import stages
-
-    with Terminal(as_json) as terminal:
-        engine = _engine(terminal)
-        request = stages.request(
-            engine.repository,
-            op,
-            target or (),
-            minutes or stages.MINUTES,
-            plan(dtype, size or (), None).sizes,
-            dtype,
-            author,
-            on,
-            model,
-        )
-        _end(terminal, engine.start(request))
+app.command()(commands.revise)
+app.command()(commands.tune)
 
 
 @app.command()
@@ -313,7 +300,7 @@ def report(
 
     wanted = Wanted(html, rows, svg)
     with Terminal(as_json) as terminal:
-        archive = _archive(terminal)
+        archive = session.archive(terminal)
         shown = show(archive, name, wanted) if wanted else None
         text = render.report(archive.about(name)) if output or not wanted else None
         if output is not None and text is not None:
@@ -332,7 +319,7 @@ def evidence(
     from workbench.repository import content
 
     with Terminal(as_json) as terminal:
-        archive = _archive(terminal)
+        archive = session.archive(terminal)
         root = archive.repository.root
         archive.repository.check_ops(ops)
         documents = [Document.gathered(op, content(root, op), archive.of_op(op)) for op in ops]
@@ -353,7 +340,7 @@ def performance(
     from workbench.bench.performance import update
 
     with Terminal(as_json) as terminal:
-        changed = update(file, _engine(terminal).repository.root, check=check)
+        changed = update(file, session.engine(terminal).repository.root, check=check)
         terminal.performance(file, changed)
 
 
@@ -366,7 +353,7 @@ def verify_report(
     from workbench.evidence import check
 
     with Terminal(as_json) as terminal:
-        checked = check.check_file(file, _archive(terminal))
+        checked = check.check_file(file, session.archive(terminal))
         terminal.checked(checked)
     if not checked.passed:
         raise typer.Exit(VerificationFailed.exit_code)
@@ -379,7 +366,7 @@ def ops(as_json: Json = False) -> None:
     from workbench.tiers import tiers
 
     with Terminal(as_json) as terminal:
-        archive = _archive(terminal)
+        archive = session.archive(terminal)
         terminal.ops(inventory(archive.repository, archive), tiers())
 
 
@@ -403,32 +390,3 @@ def main() -> NoReturn:
         print_error(WorkbenchError(f"a bug in the workbench: {what}", hint))
         sys.exit(70)
     sys.exit(0)
-
-
-def _engine(terminal: Terminal) -> Engine:
-    """The engine over the repository around the working directory."""
-    from workbench.repository import Repository
-    from workbench.runs.engine import Engine
-    from workbench.runs.stages import STAGES
-
-    return Engine(Repository.discover(Path.cwd()), STAGES, terminal)
-
-
-def _archive(terminal: Terminal) -> Archive:
-    """The records of the repository around the working directory."""
-    from workbench.evidence.archive import Archive
-
-    engine = _engine(terminal)
-    return Archive(engine.repository, engine.store)
-
-
-def _end(terminal: Terminal, run: Run) -> None:
-    """Render what became of a run; a failed one ends the command with its exit code."""
-    terminal.outcome(run)
-    if run.state is State.FAILED:
-        if terminal.as_json:
-            raise typer.Exit(VerificationFailed.exit_code)
-        raise VerificationFailed(
-            f"run {run.id} failed; its files are in .workbench/worktrees/{run.id}",
-            f"mend them and workbench resume {run.id}, or workbench abort {run.id}",
-        )

@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +19,9 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from workbench import overview
-from workbench.errors import WorkbenchError
 from workbench.facts import INDENT, print_facts
 from workbench.layout import evidence_path
+from workbench.phrases import age, count, note
 from workbench.runs import Run, StageResult, State
 from workbench.text import printable
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from workbench.inventory import Entry
     from workbench.jobs import Done
     from workbench.profile import Profile
+    from workbench.runs.gate import Page
     from workbench.runs.review import Review
     from workbench.tiers import Tier
     from workbench.verification.result import OpResult, Verification
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 COLOURS = {
     State.REVIEW: "yellow",
+    State.PROFILE: "yellow",
     State.PARKED: "yellow",
     State.COMMITTED: "green",
     State.FAILED: "red",
@@ -136,13 +137,13 @@ class Terminal:
             line.rstrip()
             self.out.print(line, no_wrap=True, overflow="ellipsis")
 
-    def diff(self, text: str) -> None:
-        """A difference of two trees, coloured on a terminal."""
+    def code(self, text: str, language: str) -> None:
+        """Code or a difference of two trees, coloured on a terminal."""
         self.out.print()
         if self.out.is_terminal:
-            page = Syntax(
-                text.rstrip(), "diff", theme="ansi_dark", background_color="default", word_wrap=True
-            )
+            look = Syntax.get_theme("ansi_dark")
+            page = Syntax(text.rstrip(), language, theme=look, background_color="default")
+            page.word_wrap = True
             self.out.print(page)
         else:
             self.out.print(Text(text.rstrip()))
@@ -154,10 +155,11 @@ class Terminal:
         """What a run waits for, or how it ended."""
         if self.as_json:
             self.answer(run.model_dump(mode="json"))
-        elif run.state is State.REVIEW:
+        elif run.state in (State.REVIEW, State.PROFILE):
+            verb = "approve" if run.state is State.REVIEW else "profile confirm"
             first = f"waiting for you:  workbench review {run.id}"
-            steps = [first, f"then  workbench approve {run.id}"]
-            print_facts(self.out, "review", steps, "bold yellow", separator="   ")
+            steps = [first, f"then  workbench {verb} {run.id}"]
+            print_facts(self.out, run.state, steps, "bold yellow", separator="   ")
         elif run.state is State.COMMITTED:
             self.facts("next", [f"git merge workbench/{run.id}"], "bold green")
         elif run.state in (State.REJECTED, State.ABORTED, State.UNCHANGED):
@@ -175,7 +177,7 @@ class Terminal:
         for run in runs:
             line = Text(f"{run.id:<{width}}  ", style="bold")
             line.append(f"{run.state:<9}  ", style=COLOURS.get(run.state, "not bold"))
-            line.append(f"{_age(run.updated):>10}  {_note(run)}", style="not bold")
+            line.append(f"{age(run.updated):>10}  {note(run)}", style="not bold")
             self.out.print(line, no_wrap=True, overflow="ellipsis")
 
     def show(self, run: Run) -> None:
@@ -207,7 +209,7 @@ class Terminal:
                 self.table(title, rows)
         self.paragraph("not known", page.unknown, "bold yellow")
         self.paragraph("changed", page.changes, "bold red")
-        self.diff(page.diff)
+        self.code(page.diff, "diff")
         if page.run.state is State.REVIEW:
             self.facts("approve", [f"workbench approve {page.run.id}"])
             self.facts("reject", [f'workbench reject {page.run.id} --reason "..."'])
@@ -217,21 +219,24 @@ class Terminal:
         if self.as_json:
             self.answer(profile.model_dump(mode="json"))
             return
-        parameters = [f"{name} = {value:g}" for name, value in profile.parameters.items()]
-        self.facts("op", [profile.op, profile.formula, profile.origin])
-        self.facts("tier", [str(profile.traced_tier), *profile.reasons])
-        self.facts("inputs", [f"{tensor.name}: {tensor.kind}" for tensor in profile.inputs])
-        self.facts("parameters", parameters or ["none"])
-        self.facts("outputs", profile.outputs)
-        ops = f"{profile.forward_ops} forward, {profile.backward_ops} backward ops"
-        self.facts("traced", [ops])
-        self.facts("saved", profile.saved or ["nothing"])
-        self.facts("recomputed", profile.recomputed or ["nothing"])
-        self.facts("float32", profile.float32_steps or ["no step needs it"])
-        for name, traffic in (("forward", profile.forward), ("backward", profile.backward)):
-            if traffic is not None:
-                moved = f"reads {traffic.reads}, writes {traffic.writes} full-size tensors"
-                self.facts(name, [moved])
+        from workbench import gate_page
+
+        for label, facts in gate_page.profile(profile):
+            self.facts(label, facts)
+
+    def gate(self, page: Page) -> None:
+        """The page a person confirms a profile by: the reference, word for word, and what it is."""
+        from workbench import gate_page
+        from workbench.profile import Profile
+
+        if self.as_json:
+            self.answer(page.model_dump(mode="json"))
+            return
+        self._heading(page.run)
+        self.code("\n".join(map(printable, page.reference.splitlines())), "python")
+        self.profile(Profile.model_validate(page.profile))
+        for label, facts in gate_page.steps(page.run.id, page.file, page.changed):
+            self.facts(label, facts, "bold yellow")
 
     def ops(self, library: Sequence[Entry], tiers: Sequence[Tier]) -> None:
         """The library, and the names a catalogue knows."""
@@ -266,7 +271,7 @@ class Terminal:
         """What is about to be judged."""
         if not self.as_json:
             label = "range" if target.kind == "git" else target.kind
-            self.facts(label, [*target.facts, f"{_count(target.ops, 'op')} to judge"])
+            self.facts(label, [*target.facts, f"{count(target.ops, 'op')} to judge"])
 
     def judged(self, result: OpResult) -> None:
         """An op's verdict, with what failed and what nobody knows."""
@@ -293,7 +298,7 @@ class Terminal:
         if found.deleted:
             self.facts("deleted", [", ".join(found.deleted)])
         if found.other_files:
-            facts = [_count(found.other_files, "other file")]
+            facts = [count(found.other_files, "other file")]
             if found.judging_files:
                 names = ", ".join(found.judging_files)
                 facts.append(f"of these, ops are judged by {names}: for a person to review")
@@ -391,36 +396,5 @@ class Terminal:
 
     def _heading(self, run: Run) -> None:
         request = run.request
-        self.facts("run", [run.id, run.state, f"begun {_age(run.created)}"])
+        self.facts("run", [run.id, run.state, f"begun {age(run.created)}"])
         self.facts("op", [run.op, request.origin, f"{request.author} author"])
-
-
-def print_error(error: WorkbenchError) -> None:
-    """What was wrong and what to do next, on standard error."""
-    err = Console(stderr=True, highlight=False, markup=False, soft_wrap=not sys.stderr.isatty())
-    first, *more = str(error).splitlines() or [type(error).__name__]
-    print_facts(err, "error", [first], "bold red")
-    for line in (*more, *error.hint.splitlines()):
-        print_facts(err, "", [line])
-
-
-def _count(things: Sequence[str], name: str) -> str:
-    return f"{len(things)} {name}{'s' * (len(things) != 1)}"
-
-
-def _note(run: Run) -> str:
-    """What a list of runs says of one besides its state."""
-    if run.state is State.COMMITTED and run.approval is not None:
-        return f"{run.approval.commit[:10]} on workbench/{run.id}"
-    if run.state is State.REVIEW:
-        return "waiting for you"
-    last = f"after {run.records[-1].stage}" if run.records else "not begun"
-    return run.reason or last
-
-
-def _age(moment: datetime) -> str:
-    seconds = (datetime.now(UTC) - moment).total_seconds()
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{int(seconds // length)} {unit} ago"
-    return "just now"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.text import Text
 
+from workbench.errors import WorkbenchError
 from workbench.text import printable
 
 INDENT = 11
@@ -45,3 +46,12 @@ def fill(facts: Iterable[str], width: int, separator: str = SEPARATOR) -> list[s
             else:
                 lines.append(word)
     return lines
+
+
+def print_error(error: WorkbenchError) -> None:
+    """What was wrong and what to do next, on standard error."""
+    err = Console(stderr=True, highlight=False, markup=False, soft_wrap=not sys.stderr.isatty())
+    first, *more = str(error).splitlines() or [type(error).__name__]
+    print_facts(err, "error", [first], "bold red")
+    for line in (*more, *error.hint.splitlines()):
+        print_facts(err, "", [line])

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import BadReference, UnknownOpError
-from workbench.source import Source, extract
+from workbench.source import Source, extract, only_function
 from workbench.tiers import Tier, tiers
 
 _NOT_IN_RECORD = frozenset({"function", "inputs", "file"})
@@ -123,9 +123,20 @@ def load(target: str) -> Reference:
     return _build(Path(path), symbol, target)
 
 
-def _build(file: Path, symbol: str, origin: str) -> Reference:
-    source = extract(file, symbol)
-    module = _execute(file.read_bytes(), str(file))
+def parse(text: str, name: str, file: str, origin: str) -> Reference:
+    """The reference in a text that is called `file`: its function of that name, or its only one.
+    Runs it.
+
+    Raises:
+        BadReference: as `load`.
+    """
+    path = Path(file)
+    return _build(path, only_function(text, name, path), origin, text)
+
+
+def _build(file: Path, symbol: str, origin: str, text: str | None = None) -> Reference:
+    source = extract(file, symbol, text)
+    module = _execute(file.read_bytes() if text is None else text, str(file))
     function = module.get(symbol)
     if not callable(function) or inspect.isclass(function):
         what = "a class" if inspect.isclass(function) else f"a {type(function).__name__}"

@@ -51,14 +51,15 @@ class Source:
         )
 
 
-def extract(file: Path, function: str) -> Source:
-    """Cut `function` out of `file`, with `<function>_inputs` or else `inputs` where there is one.
+def extract(file: Path, function: str, text: str | None = None) -> Source:
+    """Cut `function` out of `file`, with `<function>_inputs` or else `inputs` where there is one;
+    out of `text`, if that is given, which is only called `file`.
 
     Raises:
         BadReference: the file can't be read or parsed, has no such function, or the function needs
             a module other than torch and the standard library.
     """
-    statements = list(_statements(_read(file), file))
+    statements = list(_statements(_read(file) if text is None else text, file))
     bound = {name for statement in statements for name in statement.binds}
     if function not in bound:
         raise BadReference(f"{file} has no function {function!r}", hint=_nearest(function, bound))
@@ -77,6 +78,23 @@ def extract(file: Path, function: str) -> Source:
         inputs=re.sub(rf"\b{drawn_by}\b", "inputs", _join(drawing)) if drawn_by else "",
         drawn_by=drawn_by,
     )
+
+
+def only_function(text: str, name: str, file: Path) -> str:
+    """The function of that name in a text or, if there is none, the only one there is.
+
+    Raises:
+        BadReference: the text isn't Python, or has no such function.
+    """
+    nodes = [statement.node for statement in _statements(text, file)]
+    functions = [node.name for node in nodes if isinstance(node, ast.FunctionDef)]
+    public = [f for f in functions if not f.startswith("_") and not f.endswith("inputs")]
+    if name in functions:
+        return name
+    if len(public) != 1:
+        has = ", ".join(public) or "no function"
+        raise BadReference(f"{file} has {has}", hint=f"give it one that is called {name}")
+    return public[0]
 
 
 def arrange(imports: Iterable[str]) -> str:

@@ -12,7 +12,8 @@ from workbench.errors import TemplateError
 
 
 class Stage(BaseModel):
-    """One step: an `agent` writes the candidate, a `check` judges it, a `review` is a person's.
+    """One step: an `agent` writes the candidate, a `check` judges it, a `review` is a person's, as
+    is a `gate` before the agent.
 
     `attempts` is how often an agent may run when a later check fails and its author can repair.
     """
@@ -20,7 +21,7 @@ class Stage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    kind: Literal["agent", "check", "review"]
+    kind: Literal["agent", "check", "gate", "review"]
     attempts: int = 1
 
 
@@ -35,6 +36,17 @@ class Workflow(BaseModel):
     def agent(self) -> Stage | None:
         """The stage that writes the candidate."""
         return next((stage for stage in self.stage if stage.kind == "agent"), None)
+
+    def of_kind(self, kind: str) -> Stage:
+        """The one stage of a kind that there is one of.
+
+        Raises:
+            TemplateError: there is none.
+        """
+        found = next((stage for stage in self.stage if stage.kind == kind), None)
+        if found is None:
+            raise TemplateError(f"the workflow {self.name} has no {kind}")
+        return found
 
     def is_about_candidate(self, stage: Stage) -> bool:
         """Whether the stage comes after the agent: its result is about the agent's files."""

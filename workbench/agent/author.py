@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from workbench import tiers
-from workbench.agent import prompts
+from workbench.agent import defining, prompts, revising
 from workbench.agent.budget import Budget
 from workbench.agent.checks import EngineChecks
 from workbench.agent.conversation import Conversation
@@ -19,13 +19,14 @@ from workbench.agent.model import Model, ReplayModel
 from workbench.agent.prices import facts
 from workbench.agent.tools import Checks, Toolbox
 from workbench.agent.transcript import FILE, Transcript, replies
-from workbench.authors import KEY, REPLAY, Assignment, Written
+from workbench.authors import KEY, REPLAY, Assignment, Defined, Revision, Wanted, Written
 from workbench.authors.spec import spec
-from workbench.errors import LimitReached, UsageError
+from workbench.errors import UsageError
 from workbench.layout import op_paths
 from workbench.limits import Effort, Limits, phrase
 
 MODEL = "claude-opus-5-5"
+Task = Assignment | Wanted | Revision
 
 
 class Options(BaseModel):
@@ -62,6 +63,7 @@ class AgentAuthor:
         text = spec(profile, assignment.reference)
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text, encoding="utf-8")
+        defining.count(assignment.folder, budget)
         conversation = Conversation(
             model,
             Toolbox(files, self._checks(assignment)),
@@ -72,15 +74,10 @@ class AgentAuthor:
         repairs = [
             prompts.repair(assignment, number, limits) for number in range(len(assignment.findings))
         ]
-        try:
+        with defining.parked(assignment.run, budget):
             conversation.run(
                 prompts.system(assignment), prompts.task(assignment, text, budget.limits), repairs
             )
-        except LimitReached as error:
-            raise LimitReached(
-                f"{error}: {', '.join(budget.facts())} spent",
-                f"workbench resume {assignment.run} {error.hint} MORE goes on where it stopped",
-            ) from error
         written = [path, *(file.relative_to(root) for file in files.written.values())]
         return Written(
             paths=tuple(written),
@@ -89,10 +86,38 @@ class AgentAuthor:
             repairs=len(assignment.findings) < limits.repairs,
         )
 
-    def _model(self, assignment: Assignment) -> Model:
+    def define(self, wanted: Wanted) -> Defined:
+        """Let the model write a reference.
+
+        Raises:
+            LimitReached: what it may spend is spent.
+            AuthorError: the model can't be asked, or won't go on.
+        """
+        model = self._model(wanted, defining.FILE)
+        return defining.define(wanted, model, self._limits(wanted))
+
+    def revise(self, revision: Revision) -> Written:
+        """Let the model change kernel.py and wrapper.py.
+
+        Raises:
+            LimitReached: what it may spend is spent.
+            AuthorError: the model can't be asked, or won't go on.
+        """
+        model, limits = self._model(revision), self._limits(revision)
+        checks = EngineChecks(revision.root, revision.op, revision.tell)
+        budget = revising.revise(revision, model, limits, checks)
+        folder = Path(op_paths(revision.op)[0])
+        return Written(
+            paths=tuple(folder / name for name in revising.OWN),
+            facts=self._facts(model, budget),
+            unknown=self._unknown(budget),
+            repairs=len(revision.findings) < limits.repairs,
+        )
+
+    def _model(self, assignment: Task, transcript: str = FILE) -> Model:
         raise NotImplementedError
 
-    def _limits(self, assignment: Assignment) -> Limits:
+    def _limits(self, assignment: Task) -> Limits:
         raise NotImplementedError
 
     def _facts(self, model: Model, budget: Budget) -> tuple[str, ...]:
@@ -128,14 +153,14 @@ class ClaudeAuthor(AgentAuthor):
                 "limit it with --max-tokens or --max-turns",
             )
 
-    def _model(self, assignment: Assignment) -> Model:
+    def _model(self, assignment: Task, transcript: str = FILE) -> Model:
         from workbench.agent.anthropic_model import AnthropicModel  # the SDK takes two seconds
 
         options = Options.model_validate(assignment.options)
         return AnthropicModel(options.model, options.asked_effort)
 
-    def _limits(self, assignment: Assignment) -> Limits:
-        return tiers.tier(assignment.profile.tier).limits.changed(assignment.options)
+    def _limits(self, assignment: Task) -> Limits:
+        return tiers.tier(assignment.tier).limits.changed(assignment.options)
 
     def _unknown(self, budget: Budget) -> tuple[str, ...]:
         models = sorted(budget.unpriced)
@@ -163,11 +188,11 @@ class ReplayAuthor(AgentAuthor):
                 "runs of the author claude have one: workbench runs",
             )
 
-    def _model(self, assignment: Assignment) -> Model:
-        return ReplayModel(self._run, replies(assignment.folder.parent / self._run / FILE))
+    def _model(self, assignment: Task, transcript: str = FILE) -> Model:
+        return ReplayModel(self._run, replies(assignment.folder.parent / self._run / transcript))
 
-    def _limits(self, assignment: Assignment) -> Limits:
-        return Limits(repairs=tiers.tier(assignment.profile.tier).limits.repairs)
+    def _limits(self, assignment: Task) -> Limits:
+        return Limits(repairs=tiers.tier(assignment.tier).limits.repairs)
 
     def _facts(self, model: Model, budget: Budget) -> tuple[str, ...]:
         return (phrase("turns", budget.spent.turns),)

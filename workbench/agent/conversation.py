@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from workbench.agent.budget import Budget
 from workbench.agent.model import Block, Message, Model, Reply, Request
 from workbench.agent.prices import Usage
-from workbench.agent.tools import SUBMIT, Toolbox, not_done, result_block
+from workbench.agent.tools import SUBMIT, Tools, not_done, result_block
 from workbench.agent.transcript import Begun, Prefix, Replied, Result, Said, Transcript
 from workbench.errors import AuthorError
 
@@ -32,12 +32,12 @@ _THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 
 
 class Conversation:
-    """One author's conversation with a model about one op."""
+    """One author's conversation with a model about one op or its reference."""
 
     def __init__(
         self,
         model: Model,
-        toolbox: Toolbox,
+        toolbox: Tools,
         transcript: Transcript,
         budget: Budget,
         tell: Callable[[str], None],

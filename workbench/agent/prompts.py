@@ -12,7 +12,7 @@ from pathlib import Path
 
 from workbench import playbook, tiers
 from workbench.assets import asset
-from workbench.authors import Assignment
+from workbench.authors import Assignment, Revision, Wanted
 from workbench.authors.templates import environment, render
 from workbench.layout import LIBRARY, op_paths
 from workbench.limits import Limits
@@ -56,7 +56,24 @@ def task(assignment: Assignment, spec: str, limits: Limits) -> str:
     )
 
 
-def repair(assignment: Assignment, number: int, limits: Limits) -> str:
+def reference(wanted: Wanted, limits: Limits) -> tuple[str, str]:
+    """What every request for a reference begins with, and what it is to be written from."""
+    variables = {"op": wanted.op, "commission": wanted.commission, "limits": limits}
+    system = _stored(wanted, "reference-system", {})
+    return system, _stored(wanted, "reference", variables | {"origin": wanted.origin})
+
+
+def revision(asked: Revision, limits: Limits) -> tuple[str, str]:
+    """What every request for a revision begins with, and what is to be changed."""
+    folder, test = op_paths(asked.op)
+    paths = [f"{folder}/spec.py", f"{folder}/kernel.py", f"{folder}/wrapper.py", test]
+    files = [Example(p, (asked.root / p).read_text("utf-8", "replace")) for p in paths]
+    variables = {"op": asked.op, "words": asked.words, "files": files, "limits": limits}
+    system = _stored(asked, "system", {}, workflow="revise")
+    return system, _stored(asked, "revise", variables, workflow="revise")
+
+
+def repair(assignment: Assignment | Revision, number: int, limits: Limits) -> str:
     """What was found wrong with a submission."""
     variables = {
         "findings": assignment.findings[number],
@@ -105,10 +122,14 @@ def _is_inside(path: Path, root: Path) -> bool:
 
 
 def _stored(
-    assignment: Assignment, name: str, variables: dict[str, object], stored_as: str = ""
+    assignment: Assignment | Wanted | Revision,
+    name: str,
+    variables: dict[str, object],
+    stored_as: str = "",
+    workflow: str = WORKFLOW,
 ) -> str:
     """A prompt, rendered and kept with the run."""
-    text = render(environment(asset("prompts")), f"{WORKFLOW}/{name}.j2", variables)
+    text = render(environment(asset("prompts")), f"{workflow}/{name}.j2", variables)
     path: Path = assignment.folder / "prompts" / f"{stored_as or name}.md"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")

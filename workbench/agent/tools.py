@@ -124,22 +124,10 @@ def schema(name: str, arguments: type[Arguments]) -> dict[str, Any]:
     }
 
 
-class Toolbox:
-    """The tools of one author for one op."""
+class Tools:
+    """What a model may call in one conversation."""
 
-    def __init__(self, files: Files, checks: Checks) -> None:
-        self._files = files
-        tools = [
-            Tool("list", ListFolder, files.list),
-            Tool("read", Read, files.read),
-            Tool("search", Search, files.search),
-            Tool("write", Write, files.write, writes=True),
-            Tool("edit", Edit, files.edit, writes=True),
-            Tool("verify", Verify, checks.verify),
-            Tool("compile", Compile, checks.compile),
-            *([Tool("bench", Bench, checks.bench)] if checks.bench is not None else []),
-            Tool(SUBMIT, Submit, self._submit, writes=True),
-        ]
+    def __init__(self, tools: Sequence[Tool]) -> None:
         self._tools = {tool.name: tool for tool in tools}
 
     @property
@@ -176,6 +164,26 @@ class Toolbox:
         tool = self._tools[name]
         arguments = tool.arguments.model_validate(given)
         return tool.function(**{field: getattr(arguments, field) for field in _fields(arguments)})
+
+
+class Toolbox(Tools):
+    """The tools of one author for one op."""
+
+    def __init__(self, files: Files, checks: Checks) -> None:
+        self._files = files
+        super().__init__(
+            [
+                Tool("list", ListFolder, files.list),
+                Tool("read", Read, files.read),
+                Tool("search", Search, files.search),
+                Tool("write", Write, files.write, writes=True),
+                Tool("edit", Edit, files.edit, writes=True),
+                Tool("verify", Verify, checks.verify),
+                Tool("compile", Compile, checks.compile),
+                *([Tool("bench", Bench, checks.bench)] if checks.bench is not None else []),
+                Tool(SUBMIT, Submit, self._submit, writes=True),
+            ]
+        )
 
     def _submit(self) -> str:
         """Check that all files are there, and lay them out as the library is."""

@@ -91,6 +91,11 @@ class Transcript:
                 os.truncate(path, whole)
         self._taken = 0
 
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """What was there already."""
+        return self._entries
+
     def take(self, kind: type[E]) -> E | None:
         """The next entry of those that were there already, if it is of that kind."""
         entry = self._entries[self._taken] if self._taken < len(self._entries) else None

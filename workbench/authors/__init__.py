@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from workbench.errors import UsageError
 from workbench.profile import Profile
 from workbench.reference import Reference
+from workbench.runs import Commission
 
 KEY = "ANTHROPIC_API_KEY"
 REPLAY = "replay:"
@@ -44,6 +45,32 @@ class Assignment:
         """Id of the run it is for."""
         return self.folder.name
 
+    @property
+    def tier(self) -> int:
+        """Whose limits are its author's."""
+        return self.profile.tier
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """A change that a person asks for, of an op of the library, which is in the worktree `root` as
+    it is now; the rest is as in an `Assignment`.
+    """
+
+    op: str
+    words: str
+    tier: int
+    root: Path
+    folder: Path
+    findings: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tell: Callable[[str], None] = _silent
+
+    @property
+    def run(self) -> str:
+        """Id of the run it is for."""
+        return self.folder.name
+
 
 @dataclass(frozen=True)
 class Written:
@@ -55,6 +82,58 @@ class Written:
     facts: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     repairs: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A reference that is to be written for an op: from what, in which run's folder, and how much
+    may be spent on it, as for an op of that `tier`.
+    """
+
+    op: str
+    commission: Commission
+    tier: int
+    origin: str
+    folder: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tell: Callable[[str], None] = _silent
+
+    @property
+    def run(self) -> str:
+        """Id of the run it is for."""
+        return self.folder.name
+
+
+@dataclass(frozen=True)
+class Defined:
+    """A reference's text, and what it took."""
+
+    text: str
+    facts: tuple[str, ...] = ()
+
+
+class Definer(Protocol):
+    """An author that can write a reference too."""
+
+    def define(self, wanted: Wanted) -> Defined:
+        """Write it.
+
+        Raises:
+            AuthorError: the author can't, or what it may spend is spent.
+        """
+        ...
+
+
+class Reviser(Protocol):
+    """An author that can change an op too."""
+
+    def revise(self, revision: Revision) -> Written:
+        """Change kernel.py and wrapper.py, and nothing else.
+
+        Raises:
+            AuthorError: the author can't, or what it may spend is spent.
+        """
+        ...
 
 
 class Author(Protocol):
@@ -106,3 +185,35 @@ def get(name: str) -> Author:
     raise UsageError(
         f"there is no author {name!r}", f"the authors are draft, claude, {MCP}, {REPLAY}RUN"
     )
+
+
+def definer(name: str) -> Definer:
+    """The author of that name, who can write a reference.
+
+    Raises:
+        UsageError: there is none, or it can't.
+    """
+    author = get(name)
+    if not callable(getattr(author, "define", None)):
+        raise UsageError(
+            f"the author {name!r} asks no model, and can't write a reference",
+            f"--author claude with {KEY} set, or write it: --reference FILE.py:FUNC",
+        )
+    found: Definer = author  # type: ignore[assignment]
+    return found
+
+
+def reviser(name: str) -> Reviser:
+    """The author of that name, who can change an op.
+
+    Raises:
+        UsageError: there is none, or it can't.
+    """
+    author = get(name)
+    if not callable(getattr(author, "revise", None)):
+        raise UsageError(
+            f"the author {name!r} asks no model, and can't change an op",
+            f"--author claude with {KEY} set; to make it faster: workbench tune",
+        )
+    found: Reviser = author  # type: ignore[assignment]
+    return found

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from workbench import tiers
-from workbench.agent.author import AgentAuthor
+from workbench.agent.author import AgentAuthor, Task
 from workbench.agent.budget import Budget
 from workbench.agent.model import Model, Reply, Request
 from workbench.agent.prices import Usage
-from workbench.authors import MCP, Assignment
+from workbench.agent.transcript import FILE
+from workbench.authors import MCP
 from workbench.errors import AgentAway, UsageError
 from workbench.limits import Limits
 
@@ -22,6 +23,9 @@ class McpAuthor(AgentAuthor):
     """
 
     name = MCP
+    # It writes ops. What an op is, and what to change of one, is asked of a model.
+    define = None  # type: ignore[assignment]
+    revise = None  # type: ignore[assignment]
 
     def __init__(self, seat: Model | None = None) -> None:
         self._seat = seat
@@ -38,11 +42,11 @@ class McpAuthor(AgentAuthor):
                 "limit it with --max-turns (its calls) or --max-minutes",
             )
 
-    def _model(self, assignment: Assignment) -> Model:
+    def _model(self, assignment: Task, transcript: str = FILE) -> Model:
         return self._seat or _Away(assignment.run)
 
-    def _limits(self, assignment: Assignment) -> Limits:
-        repairs = tiers.tier(assignment.profile.tier).limits.repairs
+    def _limits(self, assignment: Task) -> Limits:
+        repairs = tiers.tier(assignment.tier).limits.repairs
         return Limits(repairs=repairs).changed(assignment.options)
 
     def _facts(self, model: Model, budget: Budget) -> tuple[str, ...]:

@@ -17,10 +17,11 @@ from workbench.evidence import Evidence
 
 class State(StrEnum):
     """Where a run is. OPEN, FAILED and PARKED runs can be resumed, a PARKED one with more to spend;
-    the last four are final.
+    PROFILE and REVIEW wait for a person; the last four are final.
     """
 
     OPEN = "open"
+    PROFILE = "profile"
     FAILED = "failed"
     PARKED = "parked"
     REVIEW = "review"
@@ -39,15 +40,26 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class Commission(_Frozen):
+    """What a reference is to be written from, where no person wrote one: words, or the `source` of
+    a class. `derived` is the reference, where it could be had without a model.
+    """
+
+    words: str = ""
+    source: str = ""
+    derived: str = ""
+
+
 class Request(_Frozen):
     """What was asked for. `reference` is all of it: a resumed run needs no file of the user's. A
-    run about an op of the library has none; `options` is what its workflow and its author want to
-    know besides.
+    run about an op of the library has none, and one with a `commission` has none until a person
+    confirmed it; `options` is what its workflow and its author want to know besides.
     """
 
     op: str
     origin: str
     reference: dict[str, Any]
+    commission: Commission | None = None
     tier: int | None = None
     force_tier: bool = False
     author: str = "draft"

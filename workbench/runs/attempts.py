@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from workbench.runs import Record, Run
+from workbench.runs.gate import CONFIRMED
 from workbench.workflow import Stage
 
 
@@ -14,7 +15,7 @@ def can_repair(run: Run, agent: Stage, failed: Record) -> bool:
     One that stopped before it was done is none. Files that a person edited are left to the person.
     """
     latest = run.latest(agent.name)
-    attempts = sum(record.stage == agent.name and record.result.ok for record in run.records)
+    attempts = sum(record.stage == agent.name and record.result.ok for record in _of_this_op(run))
     return (
         latest is not None
         and latest.content == failed.content
@@ -27,7 +28,7 @@ def findings(run: Run, agent: str) -> Iterator[str]:
     """What was found wrong with each attempt that another one was asked for after."""
     attempt: Record | None = None
     found = ""
-    for record in run.records:
+    for record in _of_this_op(run):
         if record.stage == agent:
             if found:
                 yield found
@@ -36,3 +37,9 @@ def findings(run: Run, agent: str) -> Iterator[str]:
             found = record.result.findings or record.result.problem
     if found:
         yield found
+
+
+def _of_this_op(run: Run) -> Sequence[Record]:
+    """The records since a person confirmed what the op is; all, where none had to."""
+    gates = [number for number, record in enumerate(run.records) if CONFIRMED in record.result.data]
+    return run.records[gates[-1] if gates else 0 :]

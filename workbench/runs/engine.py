@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from workbench import workflow as workflows
 from workbench.errors import (
@@ -30,54 +28,26 @@ from workbench.errors import (
 from workbench.evidence.document import Document
 from workbench.layout import evidence_path
 from workbench.repository import Content, Repository, branch, content
-from workbench.runs import CLOSED, STOPPED, Approval, Record, Request, Run, StageResult, State
+from workbench.runs import (
+    CLOSED,
+    STOPPED,
+    Approval,
+    Record,
+    Request,
+    Run,
+    StageResult,
+    State,
+    gate,
+    refusals,
+)
 from workbench.runs.attempts import can_repair
+from workbench.runs.context import Context, Progress, StageFunction
 from workbench.runs.review import commit_message
 from workbench.runs.store import Store, now, room_errors
 from workbench.text import printable
 from workbench.workflow import Stage, Workflow
 
-
-@dataclass(frozen=True)
-class Context:
-    """What a stage may know: its run with all records, the worktree's root, the run's folder. It
-    may `tell` what it does at the moment.
-    """
-
-    run: Run
-    root: Path
-    folder: Path
-    tell: Callable[[str], None] = lambda doing: None
-
-    def result(self, stage: str) -> StageResult:
-        """The standing result of an earlier stage.
-
-        Raises:
-            RunError: the workflow has no such stage before this one.
-        """
-        record = self.run.latest(stage)
-        if record is None:
-            raise RunError(
-                f"run {self.run.id} has no result of a stage {stage!r}",
-                "check the workflow's order",
-            )
-        return record.result
-
-
-StageFunction = Callable[[Context], StageResult]
-
-
-class Progress(Protocol):
-    """Who wants to know what a run does at the moment."""
-
-    def started(self, stage: str) -> None:
-        """The stage begins."""
-
-    def doing(self, what: str) -> None:
-        """The stage that runs is at this now."""
-
-    def finished(self, stage: str, result: StageResult) -> None:
-        """The stage ended and its record is stored."""
+__all__ = ["Context", "Engine", "Progress", "StageFunction"]
 
 
 class Engine:
@@ -137,6 +107,7 @@ class Engine:
                 return self._commit(run)
             if run.state is not State.REVIEW:
                 raise self._refusal(run)
+            gate.check(run, self.store.folder_of(run.id))
             present, document = self._reviewed(run)
             files = {**present.files, evidence_path(run.op): document.dump().encode()}
             tree = self.repository.write_tree(run.base, run.op, files)
@@ -177,6 +148,40 @@ class Engine:
                 raise self._refusal(run)
             return self._close(run, State.ABORTED, "")
 
+    def confirm(self, run_id: str, person: str) -> Run:
+        """Freeze the reference and the profile that `person` was shown, and drive the run on.
+
+        Raises:
+            RunError: it doesn't wait for that.
+            ProfileGate: one of them is not what was shown.
+        """
+        with self._held(run_id) as run:
+            if run.state is not State.PROFILE:
+                raise gate.no_confirmation(run)
+            workflow, folder = workflows.load(run.request.workflow), self.store.folder_of(run.id)
+            stage = workflow.of_kind("gate")
+            frozen, record = gate.confirmed(run, folder, stage.name, person)
+            agent, again = workflow.agent(), gate.set_aside(run, folder, record)
+            run = self.store.save(
+                _at(frozen, State.OPEN), record, agent.name if agent and again else ""
+            )
+            self._progress.finished(stage.name, record.result)
+            return self._drive(run)
+
+    def change(self, run_id: str, text: str | None, tier: int | None, force: bool) -> Run:
+        """Put this reference, this tier or both in place of those that are there, and drive the run
+        to where they are to be confirmed.
+
+        Raises:
+            RunError: its reference is none that waits, or waited, for a person.
+        """
+        with self._held(run_id) as run:
+            if problem := gate.refusal(run):
+                raise problem
+            run = self.store.save(gate.changed(run, tier, force), supersede=gate.ANALYSIS)
+            gate.write(self.store.folder_of(run.id), text)
+            return self._drive(run)
+
     # Driving
 
     @contextmanager
@@ -196,6 +201,8 @@ class Engine:
     def _drive(self, run: Run) -> Run:
         workflow = workflows.load(run.request.workflow)
         while (stage := self._next(run, workflow)) is not None:
+            if stage.kind == "gate":
+                return self.store.save(_at(run, State.PROFILE))  # until somebody confirms it
             step = self._wait_for_review if stage.kind == "review" else self._step
             run = step(run, workflow, stage)
             if run.state in STOPPED or run.state in CLOSED:
@@ -204,10 +211,14 @@ class Engine:
 
     def _next(self, run: Run, workflow: Workflow) -> Stage | None:
         """The first stage without a finished record."""
-        present = self._content(run).hash
+        present, folder = self._content(run).hash, self.store.folder_of(run.id)
         for stage in workflow.stage:
             record = run.latest(stage.name)
-            if record is None or not record.result.ok:
+            if stage.kind == "gate" and gate.is_open(run, folder):
+                continue
+            if stage.kind == "gate" or record is None or not record.result.ok:
+                return stage
+            if gate.is_stale(record, folder):
                 return stage
             if stage.kind == "agent" and not present:
                 return stage
@@ -308,9 +319,7 @@ class Engine:
 
     def _reviewed(self, run: Run) -> tuple[Content, Document]:
         """The candidate's content and the evidence of it, which are what was reviewed."""
-        workflow = workflows.load(run.request.workflow)
-        review = next(stage for stage in workflow.stage if stage.kind == "review")
-        record = run.latest(review.name)
+        record = run.latest(workflows.load(run.request.workflow).of_kind("review").name)
         present = self._content(run)
         changes = present.changes(record.result.data["files"] if record else {})
         if changes:
@@ -326,7 +335,7 @@ class Engine:
         Raises:
             EvidenceError: one is gone, or they may not.
         """
-        anew = f"workbench abort {run.id}, then {_beginning(run)}"
+        anew = f"workbench abort {run.id}, then {refusals.beginning(run)}"
         kept = {evidence.id: evidence for evidence in self.store.evidence(run=run.id)}
         if lost := [id_[:12] for id_ in ids if id_ not in kept]:
             raise EvidenceError(f"run {run.id} has lost its evidence {', '.join(lost)}", anew)
@@ -364,29 +373,11 @@ class Engine:
         self.repository.discard(run.id)
         return run
 
-    def _refusal(self, run: Run) -> RunError:
+    def _refusal(self, run: Run) -> WorkbenchError:
         """Why the run can't do what was asked; also finishes a clean-up that was cut short."""
         if run.state in (State.REJECTED, State.ABORTED, State.UNCHANGED):
             self.repository.discard(run.id)
-            why = f": {run.reason}" if run.reason else ""
-            was = "left the op" if run.state is State.UNCHANGED else "was"
-            return RunError(
-                f"run {run.id} {was} {run.state}{why}", f"{_beginning(run)} starts a new one"
-            )
-        if run.approval is not None and run.state is State.COMMITTED:
-            at = f"{run.approval.commit[:10]} on branch {branch(run.id)}"
-            return RunError(
-                f"run {run.id} is already committed: {at}", f"git merge {branch(run.id)}"
-            )
-        if run.state is State.APPROVED:
-            return RunError(
-                f"run {run.id} is approved already",
-                f"workbench resume {run.id} finishes its commit",
-            )
-        why = f": {run.reason}" if run.reason else ""
-        return RunError(
-            f"run {run.id} has not reached the review{why}", f"workbench resume {run.id}"
-        )
+        return refusals.refusal(run)
 
     def _content(self, run: Run) -> Content:
         return content(self.repository.worktree(run.id), run.op)
@@ -401,11 +392,6 @@ def _at(run: Run, state: State, *, reason: str = "", approval: Approval | None =
 def _with_options(run: Run, options: Mapping[str, Any]) -> Run:
     request = run.request.model_copy(update={"options": {**run.request.options, **options}})
     return run.model_copy(update={"request": request})
-
-
-def _beginning(run: Run) -> str:
-    """The command that such a run begins with."""
-    return f"workbench {'new' if run.request.reference else 'tune'} {run.op}"
 
 
 def _failure(problem: str) -> StageResult:

@@ -12,6 +12,7 @@ from workbench.evidence import Evidence
 from workbench.layout import evidence_path
 from workbench.repository import Repository, content
 from workbench.runs import Run, StageResult
+from workbench.runs.gate import CONFIRMED
 
 
 class Review(BaseModel):
@@ -74,11 +75,18 @@ def commit_message(run: Run, approver: str, evidence: Sequence[Evidence]) -> str
 
 def _what(run: Run) -> list[str]:
     """The subject, and where what was done came from."""
-    if not run.request.reference:
+    if run.request.workflow == "bench":
         return [f"Tune {run.op}", f"From: {run.base}"]
+    if run.request.workflow == "revise":
+        words = " ".join(run.request.options["words"].split())
+        asked = textwrap.fill(f"Asked for: {words}", 72, break_long_words=False)
+        return [f"Revise {run.op}: written by {run.request.author}", asked, f"From: {run.base}"]
     analysis, author = run.latest("analyze"), run.request.author
     tier = analysis.result.data.get("tier", run.request.tier) if analysis else run.request.tier
     written = "drafted offline" if author == "draft" else f"written by {author}"
     kernel = f"tier-{tier} kernel" if tier else "kernel"
-    origin = textwrap.fill(f"Reference: {run.request.origin}", 72, break_long_words=False)
+    confirmed = [r.result.data[CONFIRMED] for r in run.records if CONFIRMED in r.result.data]
+    said = f"Reference: {run.request.origin}"
+    said += f", confirmed by {confirmed[-1]['person']}" if confirmed else ""
+    origin = textwrap.fill(said, 72, break_long_words=False)
     return [f"Add {run.op}: {kernel}, {written}", origin]

@@ -5,14 +5,16 @@ They import what is heavy (torch, the judge) only when they run, so that asking 
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from workbench.errors import BadReference
 from workbench.repository import Repository, content
-from workbench.runs import Request, StageResult
+from workbench.runs import Commission, Request, StageResult, gate, revising
 from workbench.runs.attempts import findings
 from workbench.runs.engine import Context, StageFunction
 from workbench.runs.store import Store
@@ -42,7 +44,10 @@ def request(
     authors.get(author)
     if tier is not None:
         tiers.tier(tier)
-    found = reference.load(target) if target else reference.find(op)
+    if target == "-":
+        found = reference.parse(sys.stdin.read(), op, "<stdin>", "a snippet")
+    else:
+        found = reference.load(target) if target else reference.find(op)
     soundness.check(found)
     return Request(
         op=op,
@@ -96,9 +101,49 @@ def analyze(context: Context) -> StageResult:
     from workbench.reference import Reference
 
     asked = context.run.request
+    if asked.commission is not None:
+        return _propose(context, asked.commission)
     reference = Reference.from_record(asked.reference)
     found = profile(reference, asked.op).as_tier(asked.tier, force=asked.force_tier)
     return StageResult(summary=profile_facts(found, asked.tier), data=found.model_dump(mode="json"))
+
+
+def _propose(context: Context, commission: Commission) -> StageResult:
+    """Have the reference written, if it isn't yet, and say what it is; it is run in a sandbox only.
+
+    Raises:
+        AuthorError: the author can't, or its budget is spent.
+        BadReference: what is there now is no reference.
+        TierError: the op is of another tier than asked for.
+    """
+    from workbench import authors, proposal
+
+    asked, facts = context.run.request, list[str]()
+    context.folder.mkdir(parents=True, exist_ok=True)
+    text = gate.read(context.folder) or commission.derived
+    if not text:
+        defined = authors.definer(asked.author).define(
+            authors.Wanted(
+                op=asked.op,
+                commission=commission,
+                tier=asked.tier or 1,
+                origin=asked.origin,
+                folder=context.folder,
+                options=asked.options,
+                tell=context.tell,
+            )
+        )
+        text, facts = defined.text, [f"reference by {asked.author}", *defined.facts]
+    try:
+        found = proposal.examine(text, asked.op, asked.origin)
+    except BadReference as error:
+        gate.write(context.folder, text)
+        hint = f"workbench profile edit {context.run.id}"
+        raise BadReference(str(error), f"{error.hint}\n{hint}".strip()) from error
+    gate.write(context.folder, found.text)
+    profile = found.profile.as_tier(asked.tier, force=asked.force_tier)
+    summary = [*profile_facts(profile, asked.tier), *facts]
+    return StageResult(summary=summary, data=gate.data(found, profile))
 
 
 def profile_facts(profile: Profile, asked: int | None = None) -> list[str]:
@@ -181,16 +226,18 @@ def verify(context: Context) -> StageResult:
     from workbench.agent.findings import findings as findings_of
     from workbench.evidence.make import of_verdict
     from workbench.jobs import lock
+    from workbench.verification import rules
     from workbench.verification.result import joined
-    from workbench.verification.rules import spec_of_base, spec_of_run
 
     run, root = context.run, context.root
     if run.request.reference:
-        stands = spec_of_run(run, root, run.op)
+        stands = [rules.spec_of_run(run, root, run.op)]
     else:
-        stands = spec_of_base(Repository.discover(context.folder), run.base, root, run.op)
+        known = (Repository.discover(context.folder), run.base, root, run.op)
+        kept = [rules.test_of_base(*known)] if run.request.workflow == revising.WORKFLOW else []
+        stands = [rules.spec_of_base(*known), *kept]
     with lock.own_gpu(lambda step: context.tell(step.what)):  # nobody is timed meanwhile
-        verdict = joined(judge.verify(root, run.op), [stands])
+        verdict = joined(judge.verify(root, run.op), stands)
     failures = [f"{check.name}: {check.message}" for check in verdict.failures]
     unknown = [f"{check.name}: {check.message}" for check in verdict.skipped]
     if verdict.interpreted:
@@ -224,8 +271,9 @@ def bench(context: Context) -> StageResult:
     files = content(context.root, context.run.op).digests
     report = static.static_report(context.root, context.run.op)
     *facts, no_time = report.summary()
-    profile = Profile.model_validate(context.result("analyze").data)
-    summary = [*facts, *floor(profile), no_time]
+    analysis = context.run.latest("analyze")  # a revised op had its own, long ago
+    known = floor(Profile.model_validate(analysis.result.data)) if analysis is not None else []
+    summary = [*facts, *known, no_time]
     return StageResult(
         ok=not report.failures,
         summary=summary,
@@ -268,4 +316,5 @@ STAGES: dict[str, StageFunction] = {
     "profile": tuning.profile,
     "tune": tuning.tune,
     "compare": tuning.compare,
+    "revise": revising.revise,
 }

@@ -60,6 +60,17 @@ def spec_of_base(repository: Repository, base: str, root: Path, op: str) -> Chec
     return spec_stands(old, root, op)
 
 
+def test_of_base(repository: Repository, base: str, root: Path, op: str) -> Check:
+    """The op's test is what it is in a commit, byte for byte."""
+    path = op_paths(op)[1]
+    entry = repository.tree(base).get(path)
+    old = repository.blobs([entry.object])[0] if entry is not None else b""
+    file = root / path
+    same = file.is_file() and not file.is_symlink() and file.read_bytes() == old
+    message = f"its test was changed, and a revision keeps it: git checkout {base[:10]} -- {path}"
+    return _check("test", "" if same else message)
+
+
 def spec_of_catalogue(root: Path, op: str) -> Check:
     """The reference is a catalogue's, word for word; else nobody here has confirmed it."""
     from workbench.reference import find

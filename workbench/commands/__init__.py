@@ -1,0 +1,9 @@
+"""Commands that have a file of their own; `cli.py` has the others, and registers all."""
+
+from __future__ import annotations
+
+from workbench.commands.profile import app as profile
+from workbench.commands.revise import revise
+from workbench.commands.tune import tune
+
+__all__ = ["profile", "revise", "tune"]

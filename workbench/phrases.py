@@ -1,0 +1,32 @@
+"""Phrases that several lines are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from workbench.runs import Run, State
+
+
+def count(things: Sequence[str], name: str) -> str:
+    """So many of what has that name."""
+    return f"{len(things)} {name}{'s' * (len(things) != 1)}"
+
+
+def note(run: Run) -> str:
+    """What a list of runs says of one besides its state."""
+    if run.state is State.COMMITTED and run.approval is not None:
+        return f"{run.approval.commit[:10]} on workbench/{run.id}"
+    if run.state in (State.REVIEW, State.PROFILE):
+        return "waiting for you"
+    last = f"after {run.records[-1].stage}" if run.records else "not begun"
+    return run.reason or last
+
+
+def age(moment: datetime) -> str:
+    """How long ago it was."""
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit} ago"
+    return "just now"

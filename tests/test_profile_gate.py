@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agent_runs import transcript, worktree, writes
 from helpers_agent import CHEAP
 from messages_api import KEY, MessagesAPI, Step, call, text, turn
 from runs_fixtures import APPROVER, Recorder, everything, generate, git, library
-from test_agent_run import command, transcript, worktree, writes
+from test_agent_command import command
 from typer.testing import CliRunner, Result
 
 from workbench import cli, modules, proposal, reference
@@ -261,6 +262,48 @@ def test_killed_while_the_reference_is_written(library: Path, api: MessagesAPI) 
     run = engine(library).resume(OP)
     assert (run.state, len(api.requests)) == (State.PROFILE, 3)
     assert api.requests[2]["messages"] == api.requests[1]["messages"]
+
+
+@pytest.mark.parametrize("lie", ["profile", "record"])
+def test_what_a_reference_says_of_itself_is_not_believed(
+    library: Path, api: MessagesAPI, monkeypatch: pytest.MonkeyPatch, lie: str
+) -> None:
+    """The process it runs in may be its own: what it answered there is compared, once confirmed."""
+
+    def lies(text: str, op: str, origin: str) -> proposal.Proposal:
+        found = here(text, op, origin)
+        if lie == "profile":
+            changed = found.profile.model_copy(update={"reasons": ("every node is harmless",)})
+            return proposal.Proposal(found.record, changed)
+        return proposal.Proposal(found.record | {"parameters": {"beta": 9.0}}, found.profile)
+
+    monkeypatch.setattr(proposal, "examine", lies)
+    runs, run = proposed(library, api)
+    with pytest.raises(ProfileGate, match="is another than was shown"):
+        runs.confirm(run.id, APPROVER)
+    assert runs.store.get(run.id).records == run.records
+
+
+def test_an_answer_that_is_none_is_refused() -> None:
+    record = here(GOOD, OP, "words").record
+    profile = here(GOOD, OP, "words").profile.model_dump(mode="json")
+    for answered in (
+        b"",
+        b"[]",
+        json.dumps({"record": record}).encode(),
+        json.dumps({"record": record | {"imports": ["import os; print()"]}, "profile": profile}),
+    ):
+        data = answered if isinstance(answered, bytes) else answered.encode()
+        with pytest.raises(BadReference, match=r"reference\.py: "):
+            proposal._proposal(data, "")
+
+
+def test_inputs_that_are_one_tensor_are_kept_as_a_tuple() -> None:
+    drawn = "def inputs(rows, cols):\n    return torch.ones(rows, cols)\n"
+    text = f"{BAD.replace('relu_', 'relu')}\n\n{drawn}"
+    found = here(text, OP, "words")
+    again = reference.parse(found.text, OP, proposal.FILE, "words")
+    assert again.to_record() == found.record
 
 
 class Killed(BaseException):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import signal
@@ -12,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agent_runs import transcript, worktree, writes
 from helpers_agent import CHEAP
 from messages_api import KEY, MessagesAPI, Step, call, text, turn
 from runs_fixtures import APPROVER, Recorder, everything, generate, git, library
-from test_agent_run import command, transcript, worktree, writes
+from test_agent_command import command
 from typer.testing import CliRunner, Result
 
-from workbench import cli, modules, proposal, reference
+from workbench import cli, proposal, reference
 from workbench.agent import defining
-from workbench.errors import BadReference, LimitReached, ProfileGate, RunError, UsageError
+from workbench.errors import BadReference, LimitReached, ProfileGate, RunError
 from workbench.proposal.__main__ import answer
 from workbench.repository import Repository
 from workbench.runs import Request, Run, State, forms, gate, stages
@@ -263,6 +263,48 @@ def test_killed_while_the_reference_is_written(library: Path, api: MessagesAPI) 
     assert api.requests[2]["messages"] == api.requests[1]["messages"]
 
 
+@pytest.mark.parametrize("lie", ["profile", "record"])
+def test_what_a_reference_says_of_itself_is_not_believed(
+    library: Path, api: MessagesAPI, monkeypatch: pytest.MonkeyPatch, lie: str
+) -> None:
+    """The process it runs in may be its own: what it answered there is compared, once confirmed."""
+
+    def lies(text: str, op: str, origin: str) -> proposal.Proposal:
+        found = here(text, op, origin)
+        if lie == "profile":
+            changed = found.profile.model_copy(update={"reasons": ("every node is harmless",)})
+            return proposal.Proposal(found.record, changed)
+        return proposal.Proposal(found.record | {"parameters": {"beta": 9.0}}, found.profile)
+
+    monkeypatch.setattr(proposal, "examine", lies)
+    runs, run = proposed(library, api)
+    with pytest.raises(ProfileGate, match="is another than was shown"):
+        runs.confirm(run.id, APPROVER)
+    assert runs.store.get(run.id).records == run.records
+
+
+def test_an_answer_that_is_none_is_refused() -> None:
+    record = here(GOOD, OP, "words").record
+    profile = here(GOOD, OP, "words").profile.model_dump(mode="json")
+    for answered in (
+        b"",
+        b"[]",
+        json.dumps({"record": record}).encode(),
+        json.dumps({"record": record | {"imports": ["import os; print()"]}, "profile": profile}),
+    ):
+        data = answered if isinstance(answered, bytes) else answered.encode()
+        with pytest.raises(BadReference, match=r"reference\.py: "):
+            proposal._proposal(data, "")
+
+
+def test_inputs_that_are_one_tensor_are_kept_as_a_tuple() -> None:
+    drawn = "def inputs(rows, cols):\n    return torch.ones(rows, cols)\n"
+    text = f"{BAD.replace('relu_', 'relu')}\n\n{drawn}"
+    found = here(text, OP, "words")
+    again = reference.parse(found.text, OP, proposal.FILE, "words")
+    assert again.to_record() == found.record
+
+
 class Killed(BaseException):
     """Nothing handles it, as nothing handles a kill."""
 
@@ -353,105 +395,3 @@ def test_the_commands_say_what_to_do_and_end_with_3(
     assert confirmed.exit_code == 0, confirmed.output
     assert f"confirmed by {APPROVER}" in confirmed.output
     assert f"then  workbench approve {OP}-" in confirmed.output
-
-
-# From a class
-
-
-def test_a_plain_forward_needs_no_model(library: Path, api: MessagesAPI) -> None:
-    target = "transformers:models.llama.modeling_llama.LlamaRMSNorm"
-    asked = forms.request(OP, *forms.taken_from(target, OP), None, False, "draft", {})
-    runs = engine(library)
-    run = runs.start(asked)
-    assert (run.state, api.requests) == (State.PROFILE, [])
-    profile = gate.page(run, runs.store.folder_of(run.id)).profile
-    assert [(t["name"], t["kind"]) for t in profile["inputs"]] == [
-        ("hidden_states", "element"),
-        ("weight", "column"),
-    ]
-    assert (profile["tier"], profile["parameters"]) == (2, {"variance_epsilon": 1e-6})
-    assert runs.confirm(run.id, APPROVER).state is State.REVIEW
-
-
-def test_any_other_forward_is_shown_to_a_model(library: Path, api: MessagesAPI) -> None:
-    target = "transformers:activations.MishActivation"
-    origin, commission = forms.taken_from(target, OP)
-    assert commission.derived == ""
-    with pytest.raises(UsageError, match="asks no model") as caught:
-        forms.request(OP, origin, commission, None, False, "draft", {})
-    assert "--author claude" in caught.value.hint
-    api.script[:] = [turn(call("write", text=GOOD)), turn(call("submit"))]
-    run = engine(library).start(forms.request(OP, origin, commission, None, False, "claude", {}))
-    assert run.state is State.PROFILE
-    assert "class MishActivation(nn.Module)" in json.dumps(api.requests[0]["messages"])
-
-
-@pytest.mark.parametrize(
-    ("source", "derives"),
-    [
-        ("def forward(self, x):\n        return torch.relu(x) * self.scale", True),
-        ("def forward(self, x):\n        return self.act(x)", False),
-        ("def forward(self, x):\n        self.scale = 2.0\n        return x * self.scale", False),
-        ("def forward(self, x, *more):\n        return x * self.scale", False),
-        ("def forward(self, x):\n        return helper(x) * self.scale", True),
-        ("def forward(self, x):\n        return foreign.f(x) * self.scale", False),
-        ("def forward(self, x):\n        return x * self.scale + len(vars(self))", False),
-        ("def forward(self, x):\n        scale = 1\n        return x * self.scale + scale", False),
-        ("def forward(self, x):\n        return x * self.switched", False),
-        ("@compiled\n    def forward(self, x):\n        return x * self.scale", False),
-    ],
-)
-def test_what_is_a_plain_function(tmp_path: Path, source: str, derives: bool) -> None:
-    file = tmp_path / "module.py"
-    file.write_text(
-        "import torch\nfrom torch import nn\nfrom . import foreign\n\n"
-        "def helper(x):\n    return x + 1\n\n"
-        "class Act(nn.Module):\n"
-        "    def __init__(self, scale: float = 2.0, on=True):\n"
-        "        super().__init__()\n        self.scale = scale\n        self.act = on\n"
-        f"        self.switched = on\n\n    {source}\n"
-    )
-    tree = modules.ast.parse(file.read_text())
-    node = next(n for n in tree.body if isinstance(n, modules.ast.ClassDef))
-    found = modules.derive(modules.Module("pkg:module.Act", file, file.read_text(), node), OP)
-    assert bool(found) is derives
-    if derives:
-        assert here(found, OP, "pkg:module.Act").profile.parameters == {"scale": 2.0}
-
-
-# What can't begin
-
-
-@pytest.mark.parametrize(
-    ("forms_given", "says"),
-    [
-        ({"describe": "  "}, "the description is empty"),
-        ({"describe": "x" * 20_001}, "20,001 characters"),
-        ({"describe": "x", "reference": "a.py:f"}, "--reference and --describe each say"),
-        ({"from_class": "transformers"}, "PACKAGE:MODULE.CLASS"),
-        ({"from_class": "../x:y.z"}, "PACKAGE:MODULE.CLASS"),
-        ({"from_class": "no_such_package:a.B"}, "no_such_package is not installed"),
-        ({"from_class": "transformers:nowhere.B"}, "has no module nowhere"),
-        ({"from_class": "transformers:activations.Nothing"}, "has no class Nothing"),
-    ],
-)
-def test_what_no_run_begins_with(forms_given: dict[str, str], says: str) -> None:
-    given: dict[str, Any] = {"reference": None, "describe": None, "from_class": None}
-    with pytest.raises((UsageError, BadReference), match=says):
-        forms.wanted(OP, **(given | forms_given))
-
-
-def test_a_snippet_is_a_persons_own(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(GOOD.replace("def soft_gate", "def mine")))
-    run = engine(library).start(stages.request(OP, "-", None, False, "draft"))
-    assert run.state is State.REVIEW
-    assert "confirm" not in [record.stage for record in run.records]
-    assert run.request.origin == "a snippet"
-    with pytest.raises(RunError, match="it needs no confirmation"):
-        engine(library).confirm(run.id, APPROVER)
-    monkeypatch.setattr(
-        "sys.stdin", io.StringIO(f"{GOOD}\ndef other(x): return x\n".replace("soft_gate", "mine"))
-    )
-    with pytest.raises(BadReference, match="<stdin> has mine, other") as caught:
-        stages.request(OP, "-", None, False, "draft")
-    assert f"called {OP}" in caught.value.hint

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agent_runs import transcript, worktree
 from helpers_agent import CHEAP, passes
 from messages_api import MessagesAPI, call, text, turn
-from runs_fixtures import APPROVER, Recorder, everything, generate, git, library, request
-from test_agent_run import transcript, worktree
+from runs_fixtures import APPROVER, Recorder, analyze, everything, generate, git, library, request
 
 from workbench import judge
 from workbench.agent.checks import EngineChecks
@@ -42,17 +42,11 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[MessagesAPI]:
 def runs(library: Path) -> Engine:
     """An engine over a library that has the op."""
     cheap = stages.STAGES | CHEAP
-    made = Engine(Repository.discover(library), cheap | {"generate": generate}, Recorder())
-    made._stages = cheap | {"generate": generate, "analyze": lambda context: _analyzed()}
+    writing = {"analyze": analyze, "generate": generate}
+    made = Engine(Repository.discover(library), cheap | writing, Recorder())
     run = made.approve(made.start(request()).id, APPROVER)
     git(library, "merge", "--quiet", f"workbench/{run.id}")
     return Engine(Repository.discover(library), cheap, Recorder())
-
-
-def _analyzed() -> Any:
-    from workbench.runs import StageResult
-
-    return StageResult(summary=["tier 1"], data={"tier": 1})
 
 
 def revision(runs: Engine, words: str = WORDS, author: str = "claude", **options: Any) -> Request:

@@ -126,4 +126,10 @@ def _proposal(answer: bytes, ending: str) -> Proposal:
             f"{FILE}: the process that ran it gave no answer: {ending or 'it ended'}",
             "a reference computes with torch, and touches nothing else",
         ) from error
-    return Proposal(found.record.model_dump(), found.profile)
+    proposal = Proposal(found.record.model_dump(), found.profile)
+    try:
+        if len(proposal.text) > 2 * MOST_CHARACTERS:
+            raise ValueError("it is too long")
+    except (AssertionError, SyntaxError, ValueError) as error:
+        raise BadReference(f"{FILE}: what came back of it is no reference: {error}") from error
+    return proposal

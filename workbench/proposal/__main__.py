@@ -20,7 +20,8 @@ def answer(text: str, op: str, origin: str) -> dict[str, Any]:
     from workbench.reference import parse
 
     try:
-        reference = parse(text, op, FILE, origin)
+        # Twice: what is confirmed is the text that is kept, and so is what its record says.
+        reference = parse(parse(text, op, FILE, origin).text, op, FILE, origin)
         soundness.check(reference)
         profile = analyze(reference, op)
     except WorkbenchError as error:

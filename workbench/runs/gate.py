@@ -156,7 +156,7 @@ def confirmed(run: Run, folder: Path, stage: str, person: str) -> tuple[Run, Rec
         ProfileGate: it or its profile is not what was shown.
     """
     from workbench.profile import Profile, analyze
-    from workbench.reference import Reference
+    from workbench.reference import parse
 
     shown = page(run, folder)
     if shown.changed:
@@ -166,13 +166,14 @@ def confirmed(run: Run, folder: Path, stage: str, person: str) -> tuple[Run, Rec
         )
     analysis = run.latest(ANALYSIS)
     assert analysis is not None
-    reference = Reference.from_record(analysis.result.data[PROPOSED]["record"])
+    reference = parse(shown.reference, run.op, _FILE, run.request.origin)
     profile = Profile.model_validate(shown.profile)
     traced = analyze(reference, run.op).as_tier(profile.tier, force=True)
-    if traced != profile:
+    record_shown = analysis.result.data[PROPOSED]["record"]
+    if traced != profile or reference.to_record() != record_shown:
         raise ProfileGate(
-            f"the reference of run {run.id} has another profile than was shown: "
-            "it does not compute the same wherever it runs",
+            f"the reference of run {run.id} is another than was shown: "
+            "it does not say and compute the same wherever it runs",
             f"workbench profile edit {run.id}, or workbench abort {run.id}",
         )
     frozen = _frozen(run, folder)

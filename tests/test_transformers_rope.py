@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -191,16 +192,16 @@ def test_is_norm_and_rotation_of_transformers(
     q, k, cos, sin = _draw(family, dtype)
     weights = torch.rand(2, WIDTH).to(q)
 
-    def theirs(q: Tensor, k: Tensor, *others: Tensor) -> Any:
-        *scales, cos, sin = others
+    def theirs(
+        q: Tensor, k: Tensor, q_weight: Tensor, k_weight: Tensor, cos: Tensor, sin: Tensor
+    ) -> Any:
         normal = [
             torch.func.functional_call(kind(WIDTH, eps=eps), {"weight": scale}, (x,))
-            for x, scale in zip((q, k), scales, strict=True)
+            for x, scale in ((q, q_weight), (k, k_weight))
         ]
         return model.apply_rotary_pos_emb(*normal, cos, sin)
 
-    def ours(q: Tensor, k: Tensor, *others: Tensor) -> Any:
-        return qk_norm_rope(q, k, *others, eps=eps, offset=offset, heads_dim=1)
+    ours = partial(qk_norm_rope, eps=eps, offset=offset, heads_dim=1)
 
     spec = replace(qk_norm_rope_spec.SPEC, reference=theirs)
     testing.check(spec, ours, [q, k, *weights, cos, sin])

@@ -93,7 +93,7 @@ def test_one_output_is_sent_a_gradient(output: int) -> None:
     options = {"return_log_prob": True, "return_entropy": True, "reduction": "none"}
 
     def one(function: Any) -> Any:
-        return lambda x, target: function(x, target, ignore_index=0, **options)[output]
+        return lambda input, target: function(input, target, ignore_index=0, **options)[output]
 
     testing.check(
         replace(SPEC, reference=one(weighted_cross_entropy)), one(cross_entropy), draw(17, 100)

@@ -15,7 +15,6 @@ from pydantic import BaseModel
 
 from workbench.errors import ProfileGate, RunError, WorkbenchError
 from workbench.runs import CLOSED, Record, Run, StageResult, State
-from workbench.runs.store import now, storage_errors
 
 if TYPE_CHECKING:
     from workbench.profile import Profile
@@ -53,6 +52,8 @@ def read(folder: Path) -> str | None:
 
 def write(folder: Path, text: str | None) -> None:
     """Put a reference there, whole or not at all; None leaves what is there."""
+    from workbench.runs.store import storage_errors  # late: sqlite3 is slow to ask for help
+
     if text is None:
         return
     draft = folder / f"{_FILE}.new"
@@ -157,6 +158,7 @@ def confirmed(run: Run, folder: Path, stage: str, person: str) -> tuple[Run, Rec
     """
     from workbench.profile import Profile, analyze
     from workbench.reference import parse
+    from workbench.runs.store import now
 
     shown = page(run, folder)
     if shown.changed:
@@ -215,6 +217,8 @@ def _frozen(run: Run, folder: Path) -> str:
 
 
 def _bytes(folder: Path) -> bytes | None:
+    from workbench.runs.store import storage_errors
+
     with storage_errors(path(folder)):
         return path(folder).read_bytes() if path(folder).is_file() else None
 

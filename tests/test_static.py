@@ -185,7 +185,10 @@ def test_forward_and_backward_are_compiled_for_every_target(rms_norm: StaticRepo
     assert rms_norm.failures == ()
     for name in ("_rms_norm_fwd", "_rms_norm_bwd", "_add_parts"):
         compiled = kernels(rms_norm, name)
-        assert [k.target for k in compiled] == ["sm_80", "sm_90", "sm_100"]
+        # The sum of many parts is taken in two steps, and so by two kernels.
+        targets = [*dict.fromkeys(k.target for k in compiled)]
+        assert targets == ["sm_80", "sm_90", "sm_100"]
+        assert len(compiled) == len(targets) * (2 if name == "_add_parts" else 1)
         assert all(0 < k.registers <= 255 and k.occupancy > 0 for k in compiled)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 from workbench.agent import defining, prompts
@@ -15,18 +16,16 @@ from workbench.agent.tools import (
     Checks,
     Compile,
     Edit,
-    ListFolder,
-    Read,
-    Search,
     Submit,
     Tool,
     Tools,
     Verify,
     Write,
+    reading,
+    submit,
 )
 from workbench.agent.transcript import FILE, Transcript
 from workbench.authors import Revision
-from workbench.authors.formatting import formatted
 from workbench.limits import Limits
 
 OwnFile = Literal["kernel.py", "wrapper.py"]
@@ -53,25 +52,16 @@ class RevisionTools(Tools):
     """The tools of who revises an op: the repository to read, two files to write."""
 
     def __init__(self, files: Files, checks: Checks) -> None:
-        self._files = files
         super().__init__(
             [
-                Tool("list", ListFolder, files.list),
-                Tool("read", Read, files.read),
-                Tool("search", Search, files.search),
+                *reading(files),
                 Tool("write", WriteOne, files.write, writes=True),
                 Tool("edit", EditOne, files.edit, writes=True),
                 Tool("verify", Verify, checks.verify),
                 Tool("compile", Compile, checks.compile),
-                Tool(SUBMIT, SubmitBoth, self._submit, writes=True),
+                Tool(SUBMIT, SubmitBoth, partial(submit, files, OWN), writes=True),
             ]
         )
-
-    def _submit(self) -> str:
-        texts = {name: formatted(self._files.written[name].read_text("utf-8")) for name in OWN}
-        for name, text in texts.items():
-            self._files.write(name, text)
-        return "submitted"
 
 
 def revise(revision: Revision, model: Model, limits: Limits, checks: Checks) -> Budget:

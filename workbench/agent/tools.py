@@ -6,8 +6,9 @@ What goes wrong in one is a result for the model. Approval is none of them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -170,31 +171,43 @@ class Toolbox(Tools):
     """The tools of one author for one op."""
 
     def __init__(self, files: Files, checks: Checks) -> None:
-        self._files = files
         super().__init__(
             [
-                Tool("list", ListFolder, files.list),
-                Tool("read", Read, files.read),
-                Tool("search", Search, files.search),
+                *reading(files),
                 Tool("write", Write, files.write, writes=True),
                 Tool("edit", Edit, files.edit, writes=True),
                 Tool("verify", Verify, checks.verify),
                 Tool("compile", Compile, checks.compile),
                 *([Tool("bench", Bench, checks.bench)] if checks.bench is not None else []),
-                Tool(SUBMIT, Submit, self._submit, writes=True),
+                Tool(SUBMIT, Submit, partial(submit, files, files.written), writes=True),
             ]
         )
 
-    def _submit(self) -> str:
-        """Check that all files are there, and lay them out as the library is."""
-        texts: dict[str, str] = {}
-        for name, path in self._files.written.items():
-            if not path.is_file():
-                raise ToolError(f"{name} is not written yet")
-            texts[name] = formatted(path.read_text(encoding="utf-8"))
-        for name, text in texts.items():
-            self._files.write(name, text)
-        return "submitted"
+
+def reading(files: Files) -> list[Tool]:
+    """The tools that look at the repository."""
+    return [
+        Tool("list", ListFolder, files.list),
+        Tool("read", Read, files.read),
+        Tool("search", Search, files.search),
+    ]
+
+
+def submit(files: Files, names: Iterable[str]) -> str:
+    """Check that the author's files of these names are there, and lay them out as the library is.
+
+    Raises:
+        ToolError: one is not.
+    """
+    texts: dict[str, str] = {}
+    for name in names:
+        path = files.written[name]
+        if not path.is_file():
+            raise ToolError(f"{name} is not written yet")
+        texts[name] = formatted(path.read_text(encoding="utf-8"))
+    for name, text in texts.items():
+        files.write(name, text)
+    return "submitted"
 
 
 def result_block(result: Result) -> Block:

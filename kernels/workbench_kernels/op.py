@@ -1,8 +1,8 @@
 """How an op becomes a real torch op: schema, implementation, fake, autograd; visible to
 `torch.compile` as one node.
 
-Ops are defined with `torch.library.Library` and not `torch.library.custom_op`: the same features at
-about half the host time per call. Re-importing a changed op (a test, the judge) replaces its
+Ops are defined with `torch.library.Library` and not `torch.library.custom_op`: the same features in
+less of the host's time per call. Re-importing a changed op (a test, the judge) replaces its
 earlier definition.
 """
 

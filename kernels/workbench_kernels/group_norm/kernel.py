@@ -19,10 +19,11 @@ are kept, in float32. Full-size transfers: forward reads 1 and writes 1, backwar
 1.
 
 A program holds a group, read once. Of a group too large for that it holds a part, some channels or
-part of one: it takes the sums over one part, then makes y or dx of another, `lag` parts behind,
-once the sums over that group are complete. Its second read comes out of the L2 cache. A counter
-says whose turn a part is: so who waits, waits for programs that run already, whatever the order in
-which a GPU starts them.
+part of one. A counter says whose turn a part is, whatever the order in which a GPU starts programs.
+Where all parts of a group run at the same time anyhow, each program holds its part until the sums
+over the group are complete: that is read once too. Of a group of more parts a program takes the
+sums over one part, then makes y or dx of another, `lag` parts behind, whose second read comes out
+of the L2 cache: so who waits, waits for programs that run already.
 """
 
 from __future__ import annotations
@@ -150,6 +151,7 @@ def _group_norm_fwd(
     n_chunks,
     CHUNK: tl.constexpr,
     BLOCK_PARTS: tl.constexpr,
+    HELD: tl.constexpr,
     PIECES: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
     BLOCK_POSITIONS: tl.constexpr,
@@ -182,7 +184,8 @@ def _group_norm_fwd(
         within = turn - other * n_parts
         count = _count(within, across, n_channels, n_positions, SPAN, BLOCK_CHANNELS)
         mean, square = _statistics(x, ahead, n_positions - start, count, PIECES, BLOCK_POSITIONS)
-        x = pieces.load(X + at, there, left, PIECES, BLOCK_POSITIONS)
+        if not HELD:
+            x = pieces.load(X + at, there, left, PIECES, BLOCK_POSITIONS)
         _publish(COUNTERS, SUMS, turn, n_parts, mean, square, exists)
         if part < 0:  # the first programs only take sums
             return
@@ -204,7 +207,9 @@ def _group_norm_fwd(
     for piece in tl.static_range(PIECES):
         positions = pieces.columns(piece, BLOCK_POSITIONS)
         y = (x[piece].to(tl.float32) - centre) * scale + shift
-        tl.store(Y + at + positions, y.to(Y.dtype.element_ty), mask=there & (positions < left))
+        mask = there & (positions < left)
+        # Out of the cache first: what is read again may be there.
+        tl.store(Y + at + positions, y.to(Y.dtype.element_ty), mask, eviction_policy="evict_first")
 
 
 @triton.jit(do_not_specialize=["lag"])
@@ -227,6 +232,7 @@ def _group_norm_bwd(
     n_chunks,
     CHUNK: tl.constexpr,
     BLOCK_PARTS: tl.constexpr,
+    HELD: tl.constexpr,
     PIECES: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
     BLOCK_POSITIONS: tl.constexpr,
@@ -271,12 +277,14 @@ def _group_norm_bwd(
             )
             there = (channels < n_channels) & (part >= 0)
             left = n_positions - position
-            # What will be needed is on its way before anything waits.
-            dy = pieces.load(DY + at, there, left, PIECES, BLOCK_POSITIONS)
-            x = pieces.load(X + at, there, left, PIECES, BLOCK_POSITIONS)
-            mean = tl.load(MEAN + group, mask=part >= 0, other=0.0)
-            rstd = tl.load(RSTD + group, mask=part >= 0, other=0.0)
-            weight = _of_channels(WEIGHT, group % n_groups * n_channels + channels, there, 1.0)
+            if not HELD:
+                # What will be needed is on its way before anything waits.
+                dy = pieces.load(DY + at, there, left, PIECES, BLOCK_POSITIONS)
+                x = pieces.load(X + at, there, left, PIECES, BLOCK_POSITIONS)
+                mean = tl.load(MEAN + group, mask=part >= 0, other=0.0)
+                rstd = tl.load(RSTD + group, mask=part >= 0, other=0.0)
+                first = group % n_groups * n_channels
+                weight = _of_channels(WEIGHT, first + channels, there, 1.0)
             _publish(COUNTERS, SUMS, turn, n_parts, level, slope, exists)
             if part < 0:  # the first programs only take sums
                 return
@@ -291,17 +299,22 @@ def _group_norm_bwd(
             tl.store(DX + at + positions, dx.to(DX.dtype.element_ty), mask=mask)
 
 
+# Programs that wait for others which have not begun must not be all that run. Turns go by order: of
+# the oldest group all parts run once that many programs do. So there must be a multiprocessor for
+# each, and there is for so many such kernels at the same time.
+_ROOM = 4
+
 # With what the kernels are launched, by the size of a group; tuning.py says what it means and what
-# may be tried. Of a group that has more elements than these a program holds a part, and `resident`
-# says how far behind its sums y or dx are made: too near, programs wait; too far, the L2 cache has
-# lost the part.
+# may be tried. Of a group that has more elements than these a program holds a part; where it reads
+# that again, `resident` says how far behind its sums y or dx are made: too near, programs wait; too
+# far, the L2 cache has lost the part.
 FORWARD = ByWidth(
     {"elements": 16384, "per_thread": 16, "resident": 16},
-    {8192: {"per_thread": 32}, 32768: {"elements": 8192}},
+    {8192: {"per_thread": 32}, 32768: {"elements": 8192, "per_thread": 64}},
 )
 BACKWARD = ByWidth(
     {"elements": 16384, "per_thread": 16, "resident": 16},
-    {32768: {"elements": 4096}},
+    {32768: {"elements": 8192, "per_thread": 64}},
 )
 
 
@@ -360,11 +373,13 @@ def _launch(
     groups = x.shape[0] * num_groups
     counters = sums = None
     lag = 0
+    held = parts * _ROOM <= multiprocessors(x)
     if parts > 1:
         counters = x.new_zeros(1 + groups, dtype=torch.int32)
         sums = x.new_empty((groups * parts, 2), dtype=torch.float32)
-        # The rest of a group, and what else is on its way at the same time.
-        lag = parts - 1 + max(1, tile.resident // tile.num_warps) * multiprocessors(x)
+        if not held:
+            # The rest of a group, and what else is on its way at the same time.
+            lag = parts - 1 + max(1, tile.resident // tile.num_warps) * multiprocessors(x)
     chunk = min(8, positions & -positions)  # a power of two
     arguments = {
         "n_parts": parts,
@@ -375,6 +390,7 @@ def _launch(
         "n_chunks": positions // chunk,
         "CHUNK": chunk,
         "BLOCK_PARTS": triton.next_power_of_2(parts),
+        "HELD": held,
         "PIECES": tile.pieces,
         "BLOCK_CHANNELS": tile.block_rows,
         "BLOCK_POSITIONS": tile.block_cols,

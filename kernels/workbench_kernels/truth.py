@@ -217,7 +217,8 @@ class _RoundAtRandom(_StayInFloat64):
     What is computed in float32, and kernels compute all dtypes in it, differs from GPU to GPU and
     from compiler to compiler: exp and its like are good to about two eps, which float32 results
     show, and a product that goes into a sum is rounded, or it is not where the two are one
-    instruction: then x·w − x·w is not 0.
+    instruction: then x·w − x·w is not 0. What is smaller than float16's numbers is not lost before
+    the end.
     """
 
     def __init__(self, dtype: torch.dtype, chance: torch.Generator) -> None:
@@ -271,8 +272,10 @@ class _RoundAtRandom(_StayInFloat64):
         if not inexact.any():
             return
         inexact &= nearest.isfinite()
-        shaken = self._shaken(t, wide * torch.finfo(self._dtype).eps)
-        t.copy_(torch.where(inexact, shaken.to(self._dtype).double(), t))
+        kind = torch.finfo(self._dtype)
+        shaken = self._shaken(t, wide * kind.eps)
+        rounded = torch.where(t.abs() < kind.tiny, shaken, shaken.to(self._dtype).double())
+        t.copy_(torch.where(inexact, rounded, t))
 
     def _shaken(self, t: Tensor, eps: float) -> Tensor:
         """Each element changed by up to half of this share of it."""

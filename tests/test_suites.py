@@ -18,6 +18,7 @@ from workbench.judge.remote import Remote
 from workbench.judge.stage import ORIGINAL, Stage, prepare
 from workbench.judge.suite import SuiteResult
 from workbench.judge.suites import Suites, mutation_score, own_tests
+from workbench.referee.__main__ import Referee
 
 GREEN = SuiteResult(code=0, passed=3)
 RED = SuiteResult(code=1, passed=2, failed=1, failures=["test_x: it is wrong"])
@@ -71,6 +72,28 @@ def test_a_referee_may_remember(stage: Stage, monkeypatch: pytest.MonkeyPatch) -
         for number in range(40):  # more than the referee keeps
             place.referee.expect([x], seed=10 + number)
         assert torch.equal(first.worst_error["y"], first.find_worst()["y"])
+
+
+def test_a_referee_gives_old_answers_up_where_memory_is_short() -> None:
+    """One that fits beside them is given at once; one that fits nowhere is an error."""
+    served = Referee(SimpleNamespace(), SimpleNamespace(), "cpu")  # type: ignore[arg-type]
+    room = 1
+
+    def answer(*_: Any) -> tuple[dict[str, Any], list[torch.Tensor]]:
+        if len(served._expected) >= room:
+            raise torch.OutOfMemoryError
+        return {}, []
+
+    def ask() -> Any:
+        return served._with_room(answer, {}, [], torch.device("cpu"))
+
+    old: Any = object()
+    assert ask() == ({}, [])
+    served._expected[0] = old
+    assert ask() == ({}, []) and not served._expected
+    room = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        ask()
 
 
 class Runs:

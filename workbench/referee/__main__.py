@@ -58,10 +58,28 @@ class Referee:
                 return
             try:
                 device = torch.device(body.get("device") or self._device)
-                reply, values = requests[body["do"]](body, [t.to(device) for t in tensors])
+                reply, values = self._with_room(requests[body["do"]], body, tensors, device)
             except Exception as error:
                 reply, values = {"raised": described(error)}, []
             self._channel.send(reply, [t.detach().cpu() for t in values])
+
+    def _with_room(
+        self,
+        answer: Callable[[dict[str, Any], Sequence[Tensor]], Reply],
+        body: dict[str, Any],
+        tensors: Sequence[Tensor],
+        device: torch.device,
+    ) -> Reply:
+        """The answer, if need be in the memory that old ones take: who still asks about one of
+        those asks anew.
+        """
+        try:
+            return answer(body, [t.to(device) for t in tensors])
+        except torch.OutOfMemoryError:
+            pass  # and gone, with all that its frames hold
+        self._expected.clear()
+        torch.cuda.empty_cache()
+        return answer(body, [t.to(device) for t in tensors])
 
     def _describe(self, body: dict[str, Any], tensors: Sequence[Tensor]) -> Reply:
         spec = self._spec

@@ -61,7 +61,7 @@ def test_gives_only_the_gradient_that_is_wanted(
     found = _gradients(inputs, wanted)
     assert [*found] == [*wanted]
     for name, grad in found.items():
-        assert torch.equal(grad, every[name])
+        testing.assert_same(grad, every[name])
 
 
 def _gradients(inputs: tuple[Tensor, ...], wanted: tuple[str, ...]) -> dict[str, Tensor]:

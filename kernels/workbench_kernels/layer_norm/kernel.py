@@ -246,8 +246,7 @@ def _layer_norm_bwd_wide(DX, DY, X, WEIGHT, MEAN, RSTD, n_cols, BLOCK_COLS: tl.c
 FORWARD = ByWidth(
     {"elements": 1024, "per_thread": 16},
     {
-        4096: {"per_thread": 8},
-        8192: {"per_thread": 32},
+        4096: {"per_thread": 32},
         32768: {"elements": 8192},
         65536: {"elements": 16384},
     },
@@ -255,8 +254,8 @@ FORWARD = ByWidth(
 BACKWARD = ByWidth(
     {"elements": 4096, "per_thread": 32, "stages": 2, "resident": 8},
     {
-        1024: {"elements": 8192},
-        2048: {"elements": 4096},
+        1024: {"elements": 2048, "stages": 1},
+        2048: {"elements": 4096, "stages": 2},
         8192: {"per_thread": 40},
         16384: {"per_thread": 64, "stages": 1},
         32768: {"elements": 8192, "per_thread": 16, "stages": 3, "resident": 16},

@@ -209,8 +209,7 @@ def _rms_norm_bwd_wide(DX, DY, X, WEIGHT, RSTD, offset, n_cols, BLOCK_COLS: tl.c
 FORWARD = ByWidth(
     {"elements": 1024, "per_thread": 16},
     {
-        4096: {"per_thread": 8},
-        8192: {"per_thread": 32},
+        4096: {"per_thread": 32},
         16384: {"per_thread": 64},
         32768: {"elements": 8192, "per_thread": 32},
         65536: {"elements": 16384},

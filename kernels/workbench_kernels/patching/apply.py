@@ -1,0 +1,109 @@
+"""`patch`, `unpatch` and `patched`: rules applied to one model."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
+
+from torch import nn
+
+from workbench_kernels.launch import interpreted
+from workbench_kernels.patching.norms import Norms
+from workbench_kernels.patching.report import Entry, Report
+from workbench_kernels.patching.rule import Rule, Undo
+from workbench_kernels.patching.verdicts import Verdicts
+
+RULES: tuple[Rule, ...] = (Norms(),)
+_UNDO: WeakKeyDictionary[nn.Module, list[Undo]] = WeakKeyDictionary()
+
+
+class PatchError(RuntimeError):
+    """A model can't be patched, or not as asked; it is as it was."""
+
+
+def patch(
+    model: nn.Module,
+    *,
+    only: Collection[str] | None = None,
+    strict: bool = False,
+    verdicts: Verdicts | None = None,
+) -> Report:
+    """Make the library's kernels serve every module of the model that they are proven for.
+
+    only: kinds of modules, as "norm"; None for all.
+    strict: something that could be served and is not is an error.
+    verdicts: where proofs are kept from one run to the next; None for the user's cache.
+
+    Modules keep their parameters, their names and their class; `unpatch` restores them.
+
+    Raises:
+        PatchError: it is patched already, is on a device where no kernel runs, or `only` has no
+            such kind; with strict, something was left alone.
+    """
+    if model in _UNDO:
+        raise PatchError("the model is patched already; unpatch(model) first, to patch it anew")
+    known = {rule.kind for rule in RULES}
+    if unknown := sorted(set(only or ()) - known):
+        raise PatchError(
+            f"there is no {unknown[0]!r} to patch; there are {', '.join(sorted(known))}"
+        )
+    _check_device(model)
+    verdicts = Verdicts.of_the_user() if verdicts is None else verdicts
+    entries, undo = [], []
+    for rule in RULES:
+        if only is not None and rule.kind not in only:
+            continue
+        for path, module in rule.candidates(model):
+            verdict = verdicts.find(rule, module)
+            if verdict.served:
+                undo.append(rule.install(module, verdict))
+            entries.append(Entry(path, rule.kind, type(module).__name__, verdict))
+    verdicts.save()
+    report = Report(type(model).__name__, tuple(entries))
+    if strict and report.left:
+        _undo(undo)
+        raise PatchError("left alone: " + "; ".join(map(str, report.left)))
+    _UNDO[model] = undo
+    return report
+
+
+def unpatch(model: nn.Module) -> None:
+    """Restore a model as it was before `patch`.
+
+    Raises:
+        PatchError: it is not patched.
+    """
+    if model not in _UNDO:
+        raise PatchError("the model is not patched")
+    _undo(_UNDO.pop(model))
+
+
+@contextmanager
+def patched(
+    model: nn.Module, *, only: Collection[str] | None = None, strict: bool = False
+) -> Iterator[Report]:
+    """`patch`, for as long as the context lasts."""
+    report = patch(model, only=only, strict=strict)
+    try:
+        yield report
+    finally:
+        unpatch(model)
+
+
+def _undo(steps: list[Undo]) -> None:
+    for step in reversed(steps):
+        step()
+
+
+def _check_device(model: nn.Module) -> None:
+    devices = {p.device.type for p in model.parameters()}
+    if not devices:
+        raise PatchError("the model has no parameters")
+    if "meta" in devices:
+        raise PatchError("the model is on the meta device: patch it once its weights are there")
+    if unserved := sorted(devices - {"cuda"}):
+        if unserved == ["cpu"] and interpreted():
+            return
+        hint = "move it to a GPU, or debug with TRITON_INTERPRET=1"
+        raise PatchError(f"the model is on {unserved[0]}, where no kernel runs; {hint}")

@@ -1,0 +1,162 @@
+"""Norms of a row: RMSNorm in its numeric modes, LayerNorm, with a weight, a bias or without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from workbench_kernels.launch import SUPPORTED
+from workbench_kernels.layer_norm.wrapper import layer_norm
+from workbench_kernels.patching.instance import SETTINGS, bind, own_forward
+from workbench_kernels.patching.proof import Proof, prove
+from workbench_kernels.patching.rule import Undo, Verdict
+from workbench_kernels.rms_norm.wrapper import rms_norm
+
+_ROWS = 12
+# Of a module without parameters nothing tells how wide its rows are.
+_ANY_WIDTH = 96
+# Sums in another order move so few results across a boundary between two numbers of 16 bits.
+_SAME = 0.99
+
+
+class _Mode(NamedTuple):
+    """A way to compute a norm: the kernel, what it is called with, and that in words."""
+
+    kernel: str
+    options: dict[str, Any]
+    words: str
+
+
+_MODES = (
+    _Mode("rms_norm", {"rounding": "before_weight"}, "rounded before the weight"),
+    _Mode("rms_norm", {}, "rounded once"),
+    _Mode("rms_norm", {"offset": 1.0}, "weight + 1, rounded once"),
+    _Mode("rms_norm", {"offset": 1.0, "rounding": "before_weight"}, "weight + 1, rounded before"),
+    _Mode("layer_norm", {}, "rounded once"),
+)
+_PARAMETERS = ({"weight", "bias"}, {"weight"}, set[str]())
+
+
+class Norms:
+    """Modules without children that give a row of the width of their weight."""
+
+    kind = "norm"
+
+    def candidates(self, model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+        """By their parameters: a weight and perhaps a bias of one dimension. One without any is a
+        norm if its class says so and it has an epsilon.
+        """
+        for path, module in model.named_modules():
+            names = {name for name, _ in module.named_parameters(recurse=False)}
+            if any(True for _ in module.children()) or names not in _PARAMETERS:
+                continue
+            flat = all(p.dim() == 1 for p in module.parameters(recurse=False))
+            if flat and (names or "norm" in type(module).__name__.lower()) and _epsilons(module):
+                yield path, module
+
+    def prove(self, module: nn.Module) -> Verdict:
+        """The mode whose results have the most bits in common with the module's, if it is right."""
+        best = Verdict()
+        reasons = []
+        for mode in _MODES:
+            for eps in _epsilons(module):
+                found = _prove_mode(module, mode, eps)
+                if found.wrong:
+                    reasons.append(f"{mode.kernel}, {mode.words}: {found.wrong}")
+                    continue
+                options = {**mode.options, "eps": eps}
+                verdict = Verdict(mode.kernel, mode.words, options, found.ratio, found.same)
+                if not best.kernel or (verdict.same or 0.0) > (best.same or 0.0):
+                    best = verdict
+        if not best.kernel:
+            return Verdict(reason="no norm computes what it does: " + reasons[0])
+        if best.same is not None and best.same < _SAME:
+            return Verdict(reason=f"only {best.same:.1%} of {best.kernel}'s results are the same")
+        return best
+
+    def install(self, module: nn.Module, verdict: Verdict) -> Undo:
+        """Its forward calls the kernel, with the weight that the module has then."""
+        forward = _rms_norm_forward if verdict.kernel == "rms_norm" else _layer_norm_forward
+        return bind(module, forward, dict(verdict.options))
+
+
+def _epsilons(module: nn.Module) -> list[float]:
+    """What it may add to a mean square, as its attributes have it."""
+    named = {n: v for n, v in vars(module).items() if "eps" in n.lower()}
+    return list(dict.fromkeys(float(v) for v in named.values() if isinstance(v, float)))
+
+
+def _prove_mode(module: nn.Module, mode: _Mode, eps: float) -> Proof:
+    """In the dtype of its weight and, of a norm that rounds, in bfloat16."""
+    weight = next(module.parameters(recurse=False), None)
+    dtypes = [torch.bfloat16]
+    if weight is not None and weight.dtype in SUPPORTED:
+        dtypes.insert(0, weight.dtype)
+    names = [name for name, _ in module.named_parameters(recurse=False)]
+    own = own_forward(module)
+
+    def theirs(input: Tensor, **parameters: Tensor) -> Tensor:
+        with torch.nn.utils.stateless._reparametrize_module(module, parameters):
+            y: Tensor = own(input)
+        return y
+
+    def ours(input: Tensor, **parameters: Tensor) -> Tensor:
+        return _call(mode.kernel, input, {**mode.options, "eps": eps}, **parameters)
+
+    seen = []
+    for dtype in dict.fromkeys(dtypes):
+        tensors = _draw(module, names, dtype)
+        seen.append(found := prove(theirs, ours, tensors))
+        if found.wrong:
+            return found
+    same = [found.same for found in seen if found.same is not None]
+    return Proof(max(found.ratio for found in seen), min(same, default=None), "")
+
+
+def _draw(module: nn.Module, names: list[str], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Rows of very different size, so that epsilon shows; parameters unlike those of a new module,
+    which hide an offset.
+    """
+    weight = next(module.parameters(recurse=False), None)
+    width = _ANY_WIDTH if weight is None else len(weight)
+    device = torch.device("cpu") if weight is None else weight.device
+    chance = torch.Generator().manual_seed(0)
+    scale = torch.logspace(-3.5, 2, _ROWS)[:, None]
+    tensors = {"input": scale * (torch.randn(_ROWS, width, generator=chance) + 0.2)}
+    for name in names:
+        tensors[name] = 0.4 + torch.rand(width, generator=chance)
+    return {name: t.to(device, dtype) for name, t in tensors.items()}
+
+
+def _call(
+    kernel: str,
+    input: Tensor,
+    options: dict[str, Any],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    if kernel == "layer_norm":
+        return layer_norm(input, None, weight, bias, options["eps"])
+    if bias is not None:
+        raise TypeError("rms_norm has no bias")
+    return rms_norm(input, None, weight, **options)
+
+
+def _rms_norm_forward(self: nn.Module, input: Tensor) -> Tensor:
+    """The bound forward of an RMSNorm."""
+    weight: Tensor | None = getattr(self, "weight", None)
+    if weight is not None and weight.dtype != input.dtype:
+        return type(self).forward(self, input)  # as under autocast: its result is of another dtype
+    return rms_norm(input, None, weight, **self.__dict__[SETTINGS])
+
+
+def _layer_norm_forward(self: nn.Module, input: Tensor) -> Tensor:
+    """The bound forward of a LayerNorm."""
+    weight: Tensor | None = getattr(self, "weight", None)
+    bias: Tensor | None = getattr(self, "bias", None)
+    if weight is not None and weight.dtype != input.dtype:
+        return type(self).forward(self, input)
+    return layer_norm(input, None, weight, bias, **self.__dict__[SETTINGS])

@@ -1,0 +1,62 @@
+"""Whether a kernel computes what a module's own forward does: outputs and gradients, on random
+values, against the truth in float64, by the library's own bound (`bound.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workbench_kernels.bound import compare
+from workbench_kernels.spec import OpSpec, Traffic
+from workbench_kernels.truth import expect, run
+
+_NOTHING = Traffic(reads=0, writes=0)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was seen: the worst error over PyTorch's, the share of outputs in 16 bits with the same
+    bits (None for float32), and what is wrong, "" if nothing is.
+    """
+
+    ratio: float
+    same: float | None
+    wrong: str
+
+
+def prove(
+    theirs: Callable[..., Tensor],
+    ours: Callable[..., Tensor],
+    tensors: Mapping[str, Tensor],
+    differentiable: Sequence[str] | None = None,
+) -> Proof:
+    """Call both with these tensors, by name; the gradients of all, or of those, are compared too.
+
+    `theirs` is the truth, computed in float64, whatever it casts to float32 on the way.
+    """
+    spec = OpSpec(
+        name="module",
+        tier=1,
+        reference=theirs,
+        inputs=lambda rows, cols: (),
+        tensors=tuple(tensors),
+        differentiable=tuple(tensors if differentiable is None else differentiable),
+        forward=_NOTHING,
+        backward=_NOTHING,
+        shapes=(),
+        sweep=(),
+    )
+    inputs = list(tensors.values())
+    expected = expect(spec, inputs)
+    got = run(spec, ours, inputs, expected.upstream)
+    comparisons = compare(got, expected)
+    wrong = next((c.message for c in comparisons if c.message), "")
+    y, eager = got["y"], expected.eager["y"]
+    same = None
+    if not wrong and y.dtype is not torch.float32:
+        same = float((y == eager).double().mean())
+    return Proof(max(c.ratio for c in comparisons), same, wrong)

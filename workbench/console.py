@@ -168,7 +168,11 @@ class Terminal:
     def runs(self, runs: Sequence[Run]) -> None:
         """One line per run."""
         if self.as_json:
-            listed = [run.model_dump(mode="json", exclude={"records", "request"}) for run in runs]
+            listed = [
+                run.model_dump(mode="json", exclude={"records", "request"})
+                | ({"cohort": run.request.cohort.model_dump()} if run.request.cohort else {})
+                for run in runs
+            ]
             self.answer({"runs": listed})
             return
         if not runs:
@@ -177,7 +181,7 @@ class Terminal:
         for run in runs:
             line = Text(f"{run.id:<{width}}  ", style="bold")
             line.append(f"{run.state:<9}  ", style=COLOURS.get(run.state, "not bold"))
-            line.append(f"{age(run.updated):>10}  {note(run)}", style="not bold")
+            line.append(f"{age(run.updated):>10}  {note(run, runs)}", style="not bold")
             self.out.print(line, no_wrap=True, overflow="ellipsis")
 
     def show(self, run: Run) -> None:

@@ -21,7 +21,7 @@ from workbench.agent.model import Model
 from workbench.agent.prices import facts
 from workbench.agent.tools import SUBMIT, Arguments, Tool, Tools
 from workbench.agent.transcript import FILE as OF_THE_OP
-from workbench.agent.transcript import Begun, Replied, Result, Transcript
+from workbench.agent.transcript import Begun, Replied, Result, Transcript, entries
 from workbench.authors import Defined, Wanted
 from workbench.errors import BadReference, LimitReached
 from workbench.limits import Limits
@@ -132,11 +132,20 @@ def count(folder: Path, budget: Budget) -> None:
     """Count what was spent in the run's other conversations: limits are those of the whole run."""
     for path in sorted(folder.glob("*.jsonl")):
         if path.name != OF_THE_OP:
-            _count(Transcript(path), budget)
+            _count(path, budget)
 
 
-def _count(transcript: Transcript, budget: Budget) -> None:
-    for entry in transcript.entries:
+def spent(folder: Path) -> Budget:
+    """What was spent in all of a run's conversations so far, also of one that goes on."""
+    budget = Budget(Limits(), None)
+    for path in sorted(folder.glob("*.jsonl")):
+        _count(path, budget)
+        budget.settle()
+    return budget
+
+
+def _count(path: Path, budget: Budget) -> None:
+    for entry in entries(path):
         if isinstance(entry, Begun):
             budget.begun(entry.model, entry.usage)
         elif isinstance(entry, Replied):

@@ -97,15 +97,25 @@ def analyze(context: Context) -> StageResult:
         BadReference: it can't be traced.
         TierError: the op is of another tier than asked for.
     """
-    from workbench.profile import analyze as profile
-    from workbench.reference import Reference
-
     asked = context.run.request
     if asked.commission is not None:
         return _propose(context, asked.commission)
-    reference = Reference.from_record(asked.reference)
-    found = profile(reference, asked.op).as_tier(asked.tier, force=asked.force_tier)
+    found = traced(asked)
     return StageResult(summary=profile_facts(found, asked.tier), data=found.model_dump(mode="json"))
+
+
+def traced(asked: Request) -> Profile:
+    """What the op is whose reference a person wrote.
+
+    Raises:
+        BadReference: it can't be traced.
+        TierError: the op is of another tier than asked for.
+    """
+    from workbench.profile import analyze as profile
+    from workbench.reference import Reference
+
+    reference = Reference.from_record(asked.reference)
+    return profile(reference, asked.op).as_tier(asked.tier, force=asked.force_tier)
 
 
 def _propose(context: Context, commission: Commission) -> StageResult:
@@ -197,6 +207,7 @@ def written(author: Author, context: Context) -> StageResult:
             folder=context.folder,
             findings=tuple(findings(run, "generate")),
             options=run.request.options,
+            cohort=run.request.cohort,
             tell=context.tell,
         )
     )

@@ -95,6 +95,7 @@ def show(terminal: Terminal, found: Standings) -> None:
         terminal.answer(found.model_dump(mode="json"))
         return
     terminal.table("attempts", rows(found))
+    terminal.paragraph("stopped", [f"{one.run}: {one.reason}" for one in found.runs if one.reason])
     terminal.out.print()
     terminal.facts("ranked", [found.why, f"{found.cost} spent in all"])
     if found.landed is not None:
@@ -108,15 +109,14 @@ def show(terminal: Terminal, found: Standings) -> None:
 
 
 def rows(found: Standings) -> list[dict[str, str]]:
-    """A row for each, with what it is ranked by, what it cost, and why it stopped, if it did."""
+    """A row for each, with what it cost, and what it is ranked by."""
     return [
         {
             "rank": "-" if standing.place is None else f"{standing.place}.",
             "run": standing.run,
             "state": standing.state,
-            **{name: standing.found[name] for name in found.criteria},
             "spent": _spent(standing.tokens, standing.dollars),
-            "why": printable(standing.reason),
+            **{name: standing.found[name] for name in found.criteria},
         }
         for standing in found.runs
     ]

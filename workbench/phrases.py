@@ -13,16 +13,19 @@ def count(things: Sequence[str], name: str) -> str:
     return f"{len(things)} {name}{'s' * (len(things) != 1)}"
 
 
+def place(run: Run) -> list[str]:
+    """Which of several attempts it is, if it is one."""
+    cohort = run.request.cohort
+    return [] if cohort is None else [f"attempt {cohort.number} of {cohort.size}"]
+
+
 def note(run: Run, among: Sequence[Run] = ()) -> str:
     """What a list of runs says of one besides its state."""
-    cohort = run.request.cohort
-    if cohort is None:
-        return _note(run)
-    which = f"attempt {cohort.number} of {cohort.size}"
-    other = cohorts.landed(cohorts.members(among, cohort.id))
+    cohort, said = run.request.cohort, _note(run)
+    other = cohorts.landed(cohorts.members(among, cohort.id)) if cohort is not None else None
     if run.state is State.REVIEW and other is not None:
-        return f"{which}: {other.id} is approved instead"
-    return f"{which}: {_note(run)}"
+        said = f"{other.id} is approved instead"
+    return ": ".join([*place(run), said])
 
 
 def _note(run: Run) -> str:

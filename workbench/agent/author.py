@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from workbench import tiers
-from workbench.agent import defining, prompts, revising
+from workbench.agent import defining, prompts, revising, spending
 from workbench.agent.budget import Budget
 from workbench.agent.checks import EngineChecks
 from workbench.agent.conversation import Conversation
@@ -63,7 +63,7 @@ class AgentAuthor:
         text = spec(profile, assignment.reference)
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text, encoding="utf-8")
-        defining.count(assignment.folder, budget)
+        spending.count(assignment.folder, budget)
         conversation = Conversation(
             model,
             Toolbox(files, self._checks(assignment)),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from pydantic import Field
 
@@ -20,8 +19,7 @@ from workbench.agent.files import MOST_BYTES, ToolError
 from workbench.agent.model import Model
 from workbench.agent.prices import facts
 from workbench.agent.tools import SUBMIT, Arguments, Tool, Tools
-from workbench.agent.transcript import FILE as OF_THE_OP
-from workbench.agent.transcript import Begun, Replied, Result, Transcript, entries
+from workbench.agent.transcript import Transcript
 from workbench.authors import Defined, Wanted
 from workbench.errors import BadReference, LimitReached
 from workbench.limits import Limits
@@ -126,29 +124,3 @@ def parked(run: str, budget: Budget) -> Iterator[None]:
             f"{error}: {', '.join(budget.facts())} spent",
             f"workbench resume {run} {error.hint} MORE goes on where it stopped",
         ) from error
-
-
-def count(folder: Path, budget: Budget) -> None:
-    """Count what was spent in the run's other conversations: limits are those of the whole run."""
-    for path in sorted(folder.glob("*.jsonl")):
-        if path.name != OF_THE_OP:
-            _count(path, budget)
-
-
-def spent(folder: Path) -> Budget:
-    """What was spent in all of a run's conversations so far, also of one that goes on."""
-    budget = Budget(Limits(), None)
-    for path in sorted(folder.glob("*.jsonl")):
-        _count(path, budget)
-        budget.settle()
-    return budget
-
-
-def _count(path: Path, budget: Budget) -> None:
-    for entry in entries(path):
-        if isinstance(entry, Begun):
-            budget.begun(entry.model, entry.usage)
-        elif isinstance(entry, Replied):
-            budget.replied(entry.model, entry.reply.usage, entry.seconds)
-        elif isinstance(entry, Result):
-            budget.worked(entry.seconds)

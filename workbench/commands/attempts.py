@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ import typer
 from workbench import cohort_page
 from workbench.console import Terminal
 from workbench.errors import Interrupted, RunError, UsageError, VerificationFailed, WorkbenchError
-from workbench.runs import Request, Run, State, cohorts
+from workbench.runs import Record, Request, Run, State, cohorts
+from workbench.runs.gate import ANALYSIS
 
 if TYPE_CHECKING:
     from workbench.runs.engine import Engine
@@ -34,14 +36,28 @@ def check(author: str, *, written_by_a_person: bool) -> None:
 
 
 def begin(terminal: Terminal, engine: Engine, request: Request, several: int) -> None:
-    """Begin so many runs of a request, and drive them to their review or their failure.
+    """Begin so many runs of a request, and drive them to their review or their failure. What the op
+    is, and with that what they may spend, is found out once, before they are begun.
 
     Raises:
         BadReference: the reference can't be traced; nothing was begun.
         TierError: the op is of another tier than asked for; nothing was begun.
     """
-    facts = _bounds(request, several, {})
+    from workbench.runs import stages
+    from workbench.runs.store import now
+
+    started, clock = now(), time.monotonic()
+    terminal.started(ANALYSIS)
+    result = stages.analysis(request)
+    terminal.finished(ANALYSIS, result)
+    facts = _bounds(request, several, {}, result.data["tier"])
     runs = engine.begin(request, several)
+    seconds = round(time.monotonic() - clock, 3)
+    cohorts.keep(
+        engine.store,
+        runs,
+        Record(stage=ANALYSIS, result=result, started=started, seconds=seconds),
+    )
     _drive(terminal, engine, runs, {}, facts)
 
 
@@ -59,7 +75,9 @@ def resume(terminal: Terminal, engine: Engine, runs: list[Run], options: dict[st
         raise RunError(f"none of the attempts {name} can go on", f"workbench show {name}")
     request = going[0].request
     stages.author(request.author, {**request.options, **options}, engine.store)
-    _drive(terminal, engine, going, options, _bounds(request, len(going), options))
+    found = next((record for run in runs if (record := run.latest(ANALYSIS))), None)
+    known = found.result if found is not None and found.result.ok else stages.analysis(request)
+    _drive(terminal, engine, going, options, _bounds(request, len(going), options, known.data["tier"]))
 
 
 def show(terminal: Terminal, engine: Engine, runs: list[Run]) -> None:
@@ -106,13 +124,11 @@ def _exit_code(state: State, problem: WorkbenchError | None) -> int:
     return VerificationFailed.exit_code if state is State.FAILED else 0
 
 
-def _bounds(request: Request, several: int, options: Mapping[str, Any]) -> list[str]:
+def _bounds(request: Request, several: int, options: Mapping[str, Any], tier: int) -> list[str]:
     """What each may spend, and all of them together."""
     from workbench import authors
     from workbench.limits import phrase
-    from workbench.runs import stages
 
-    tier = stages.traced(request).tier
     limits = authors.sampler(request.author).bounds(tier, {**request.options, **options})
     each = ", ".join(limits.words()) or "no limit"
     amounts = limits.amounts

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from workbench.runs import CLOSED, Cohort, Request, Run, State
+from workbench.runs import CLOSED, Cohort, Record, Request, Run, State
 
 if TYPE_CHECKING:
     from workbench.runs.store import Store  # sqlite3 is slow to ask for help
@@ -30,6 +30,12 @@ def new(name: str, request: Request, attempts: int, base: str, created: datetime
         Run(id=id_, request=own, base=base, created=created, updated=created)
         for id_, own in asked.items()
     ]
+
+
+def keep(store: Store, runs: Sequence[Run], record: Record) -> None:
+    """Keep for each what a stage found that is the same for all."""
+    for run in runs:
+        store.save(run, record)
 
 
 def find(store: Store, prefix: str) -> list[Run]:

@@ -100,12 +100,11 @@ def analyze(context: Context) -> StageResult:
     asked = context.run.request
     if asked.commission is not None:
         return _propose(context, asked.commission)
-    found = traced(asked)
-    return StageResult(summary=profile_facts(found, asked.tier), data=found.model_dump(mode="json"))
+    return analysis(asked)
 
 
-def traced(asked: Request) -> Profile:
-    """What the op is whose reference a person wrote.
+def analysis(asked: Request) -> StageResult:
+    """What an op is whose reference a person wrote: the same in every run of the request.
 
     Raises:
         BadReference: it can't be traced.
@@ -115,7 +114,8 @@ def traced(asked: Request) -> Profile:
     from workbench.reference import Reference
 
     reference = Reference.from_record(asked.reference)
-    return profile(reference, asked.op).as_tier(asked.tier, force=asked.force_tier)
+    found = profile(reference, asked.op).as_tier(asked.tier, force=asked.force_tier)
+    return StageResult(summary=profile_facts(found, asked.tier), data=found.model_dump(mode="json"))
 
 
 def _propose(context: Context, commission: Commission) -> StageResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from workbench.agent.defining import spent
+from workbench.agent.spending import spent
 from workbench.limits import phrase
 from workbench.runs import Run, State, cohorts, ranking
 from workbench.runs.store import Store

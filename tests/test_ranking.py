@@ -114,7 +114,9 @@ def test_times_that_were_not_taken_alike_do_not_rank(other: Measurement | None) 
 
 
 def test_no_time_is_claimed_where_none_was_measured() -> None:
-    names = [criterion.name for criterion in rank([attempt(1), attempt(2)]).criteria]
+    found = rank([attempt(1), attempt(2)])
+    assert not found.timed and rank([attempt(1, measurement=timed())]).timed
+    names = [criterion.name for criterion in found.criteria]
     assert names == ["spilled", "error", "narrow", "registers", "unnoticed"]
 
 

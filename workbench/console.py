@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from workbench.verification.targets import Target
     from workbench.watches import Watches
 
+
 class Terminal:
     """Standard output, and the progress of a run; with `as_json`, nothing but one JSON object."""
 

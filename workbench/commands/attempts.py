@@ -77,7 +77,9 @@ def resume(terminal: Terminal, engine: Engine, runs: list[Run], options: dict[st
     stages.author(request.author, {**request.options, **options}, engine.store)
     found = next((record for run in runs if (record := run.latest(ANALYSIS))), None)
     known = found.result if found is not None and found.result.ok else stages.analysis(request)
-    _drive(terminal, engine, going, options, _bounds(request, len(going), options, known.data["tier"]))
+    _drive(
+        terminal, engine, going, options, _bounds(request, len(going), options, known.data["tier"])
+    )
 
 
 def show(terminal: Terminal, engine: Engine, runs: list[Run]) -> None:

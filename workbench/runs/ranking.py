@@ -72,12 +72,14 @@ def attempt_of(run: Run, evidence: Sequence[Evidence]) -> Attempt:
 
 @dataclass(frozen=True)
 class Criterion:
-    """Something that attempts differ in. `value` is None where it is not known; the smaller one is
-    better unless `more`; values within a share of `alike` of the best are as good as it.
+    """Something that attempts differ in, which counts where `how` it was found is the same for all.
+    `value` is None where it is not known; the smaller one is better unless `more`; values within a
+    share of `alike` of the best are as good as it.
     """
 
     name: str
     says: str
+    how: Callable[[Attempt], object]
     value: Callable[[Attempt], float | None]
     shown: Callable[[float], str]
     more: bool = False
@@ -103,6 +105,11 @@ class Ranking:
     attempts: tuple[Attempt, ...]
     criteria: tuple[Criterion, ...]
     why: str
+
+    @property
+    def timed(self) -> bool:
+        """Whether times rank."""
+        return any(criterion.how is _timed for criterion in self.criteria)
 
     @property
     def first(self) -> Attempt | None:
@@ -153,13 +160,12 @@ def _why(best: Sequence[Attempt], criteria: Sequence[Criterion]) -> str:
 
 def _counting(attempts: Sequence[Attempt]) -> list[Criterion]:
     """The criteria that are known of all of these, in the order they count."""
-    alike = [
+    return [
         criterion
-        for how, criteria in _CRITERIA
-        if len({how(attempt) for attempt in attempts}) == 1
-        for criterion in criteria
+        for criterion in _CRITERIA
+        if len({criterion.how(attempt) for attempt in attempts}) == 1
+        and all(criterion.value(attempt) is not None for attempt in attempts)
     ]
-    return [c for c in alike if all(c.value(attempt) is not None for attempt in attempts)]
 
 
 def _timed(attempt: Attempt) -> object:
@@ -240,33 +246,21 @@ def _unnoticed(attempt: Attempt) -> float | None:
     return float(round(100 * fates.count("survived") / len(fates))) if fates else None
 
 
-# Each group counts where `how` it was found is the same for all.
-_CRITERIA: tuple[tuple[Callable[[Attempt], object], tuple[Criterion, ...]], ...] = (
-    (
+# In the order they count.
+_CRITERIA = (
+    Criterion(
+        "of the floor",
+        "nearer to the floor over all sizes",
         _timed,
-        (
-            Criterion(
-                "of the floor",
-                "nearer to the floor over all sizes",
-                _floor_share,
-                "{:.2f}".format,
-                more=True,
-                alike=OTHERWISE[0],  # medians that were not taken in turn are seen so far apart
-            ),
-            Criterion("sizes lost", "slower than a peer at fewer sizes", _lost, "{:.0f}".format),
-        ),
+        _floor_share,
+        "{:.2f}".format,
+        more=True,
+        alike=OTHERWISE[0],  # medians that were not taken in turn are seen so far apart
     ),
-    (_compiled, (Criterion("spilled", "fewer bytes spilled", _spills, "{:.0f}".format),)),
-    (_judged, (Criterion("error", "a smaller error over eager's", _error, "{:.1f}x".format),)),
-    (
-        _compiled,
-        (
-            Criterion("narrow", "fewer accesses under 16 bytes", _narrow, "{:.0f} %".format),
-            Criterion("registers", "fewer registers", _registers, "{:.0f}".format),
-        ),
-    ),
-    (
-        _judged,
-        (Criterion("unnoticed", "fewer mutants its tests miss", _unnoticed, "{:.0f} %".format),),
-    ),
+    Criterion("sizes lost", "slower than a peer at fewer", _timed, _lost, "{:.0f}".format),
+    Criterion("spilled", "fewer bytes spilled", _compiled, _spills, "{:.0f}".format),
+    Criterion("error", "a smaller error over eager's", _judged, _error, "{:.1f}x".format),
+    Criterion("narrow", "fewer accesses under 16 bytes", _compiled, _narrow, "{:.0f} %".format),
+    Criterion("registers", "fewer registers", _compiled, _registers, "{:.0f}".format),
+    Criterion("unnoticed", "fewer mutants its tests miss", _judged, _unnoticed, "{:.0f} %".format),
 )

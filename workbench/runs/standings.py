@@ -28,13 +28,16 @@ class Standing(BaseModel):
 
 
 class Standings(BaseModel):
-    """All of a cohort's runs, the best first, and why that is so. `going`: not all have ended."""
+    """All of a cohort's runs, the best first, and why that is so. `timed`: by times, before all
+    else; `going`: not all have ended.
+    """
 
     cohort: str
     op: str
     first: str | None
     why: str
     criteria: list[str]
+    timed: bool
     going: bool
     landed: str | None
     runs: list[Standing]
@@ -67,6 +70,7 @@ def of(store: Store, runs: list[Run]) -> Standings:
         first=found.first.run if found.first is not None else None,
         why=f"so far, {found.why}" if going else found.why,
         criteria=[criterion.name for criterion in found.criteria],
+        timed=found.timed,
         going=going,
         landed=landed.id if landed is not None else None,
         runs=[

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,11 +15,13 @@ from messages_api import KEY
 from rich.console import Console
 from runs_fixtures import APPROVER, engine, fails, git, gives_up, library, request
 
-from workbench import authors, cli
+from workbench import authors, cli, locks
+from workbench.bench.progress import nobody
 from workbench.cohort_page import Watched, rows
 from workbench.commands import attempts
 from workbench.console import Terminal
 from workbench.errors import RunError, UsageError, WorkbenchError
+from workbench.jobs import lock
 from workbench.runs import Run, StageResult, State, cohorts, side_by_side, standings
 from workbench.runs.context import Context
 from workbench.runs.store import now
@@ -91,6 +95,23 @@ def test_what_goes_on(library: Path) -> None:
     assert cohorts.to_drive([failed, approved, runs[2]]) == [approved]
 
 
+def test_worktrees_are_made_one_after_the_other(library: Path) -> None:
+    """Git reads all when it adds one: side by side, one time in fifty, it met one half made."""
+    (run, other) = begin(library, 2)
+    engines = engine(library)
+    engines.resume(other.id)
+    with (library / ".workbench" / "worktrees.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        making = threading.Thread(
+            target=engines.repository.ensure_worktree, args=(run.id, run.base)
+        )
+        making.start()
+        making.join(0.5)
+        assert making.is_alive() and not engines.repository.worktree(run.id).exists()
+    making.join(30)
+    assert engines.repository.worktree(run.id).is_dir()
+
+
 Stages = Mapping[str, Callable[[Context], StageResult]]
 
 
@@ -155,6 +176,19 @@ def test_a_process_that_dies_is_told_of_and_ends_no_other(
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "stopped    two · the process that drove run two ended" in shown
     assert "workbench resume two" in shown
+
+
+def test_where_no_gpu_is_they_judge_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "gpus", list)
+    monkeypatch.setattr(locks, "FOLDER", tmp_path)
+    with lock.own_gpu(nobody):
+        assert locks.is_free("judge")  # nobody else is kept waiting
+    monkeypatch.setenv(lock.TURNS, "1")
+    with lock.own_gpu(nobody):
+        assert not locks.is_free("judge")
+    assert locks.is_free("judge")
 
 
 @pytest.mark.parametrize(

@@ -53,11 +53,8 @@ def begin(terminal: Terminal, engine: Engine, request: Request, several: int) ->
     facts = _bounds(request, several, {}, result.data["tier"])
     runs = engine.begin(request, several)
     seconds = round(time.monotonic() - clock, 3)
-    cohorts.keep(
-        engine.store,
-        runs,
-        Record(stage=ANALYSIS, result=result, started=started, seconds=seconds),
-    )
+    record = Record(stage=ANALYSIS, result=result, started=started, seconds=seconds)
+    cohorts.keep(engine.store, runs, record)
     _drive(terminal, engine, runs, {}, facts)
 
 
@@ -77,9 +74,8 @@ def resume(terminal: Terminal, engine: Engine, runs: list[Run], options: dict[st
     stages.author(request.author, {**request.options, **options}, engine.store)
     found = next((record for run in runs if (record := run.latest(ANALYSIS))), None)
     known = found.result if found is not None and found.result.ok else stages.analysis(request)
-    _drive(
-        terminal, engine, going, options, _bounds(request, len(going), options, known.data["tier"])
-    )
+    facts = _bounds(request, len(going), options, known.data["tier"])
+    _drive(terminal, engine, going, options, facts)
 
 
 def show(terminal: Terminal, engine: Engine, runs: list[Run]) -> None:

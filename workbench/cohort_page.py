@@ -97,7 +97,8 @@ def show(terminal: Terminal, found: Standings) -> None:
     terminal.table("attempts", rows(found))
     terminal.paragraph("stopped", [f"{one.run}: {one.reason}" for one in found.runs if one.reason])
     terminal.out.print()
-    untimed = ["no time ranks them"] if found.first is not None and not found.timed else []
+    several = sum(standing.place is not None for standing in found.runs) > 1
+    untimed = ["no time ranks them"] if several and not found.timed else []
     terminal.facts("ranked", [found.why, *untimed, f"{found.cost} spent in all"])
     if found.landed is not None:
         terminal.facts("approved", [found.landed, "of these attempts no other can be"])

@@ -16,6 +16,7 @@ import typer
 
 from workbench import commands, session
 from workbench.agent.redaction import redacted
+from workbench.commands import attempts
 from workbench.console import Terminal
 from workbench.crash import keep_traceback
 from workbench.errors import VerificationFailed, WorkbenchError
@@ -34,7 +35,7 @@ from workbench.options import (
     of_author,
 )
 from workbench.playbook.command import app as playbook
-from workbench.runs import State, gate
+from workbench.runs import State, cohorts, gate
 from workbench.verification import Kind
 
 app = typer.Typer(
@@ -48,48 +49,7 @@ app = typer.Typer(
 app.add_typer(commands.profile)
 
 
-@app.command()
-def new(
-    name: Annotated[str, typer.Argument(help="Name of the op, as in rms_norm.")],
-    tier: Annotated[int | None, typer.Option(help="Stop if the op is of another tier.")] = None,
-    force_tier: Annotated[bool, typer.Option("--force-tier", help="Insist on --tier.")] = False,
-    reference: Annotated[
-        str | None,
-        typer.Option(metavar="FILE.py:FUNC", help="What the op is; - reads it from stdin."),
-    ] = None,
-    describe: Annotated[
-        str | None, typer.Option(metavar="WORDS", help="What it is, for a model to write down.")
-    ] = None,
-    from_class: Annotated[
-        str | None,
-        typer.Option("--from", metavar="PACKAGE:MODULE.CLASS", help="Whose forward it is."),
-    ] = None,
-    author: Annotated[
-        str | None,
-        typer.Option(help="claude (if there is an API key), draft, mcp, or replay:RUN."),
-    ] = None,
-    model: Model = None,
-    effort: EffortOf = None,
-    max_turns: MaxTurns = None,
-    max_tokens: MaxTokens = None,
-    max_cost: MaxCost = None,
-    max_minutes: MaxMinutes = None,
-    as_json: Json = False,
-) -> None:
-    """Begin a run: analyze, generate, verify and bench an op, up to your review."""
-    from workbench.runs import forms, stages
-
-    options = of_author(model, effort, max_turns, max_tokens, max_cost, max_minutes)
-    with Terminal(as_json) as terminal:
-        engine = session.engine(terminal)
-        engine.repository.check_new_op(name)
-        wanted = forms.wanted(name, reference, describe, from_class)
-        chosen = stages.author(author, options, engine.store)
-        if wanted is None:
-            request = stages.request(name, reference, tier, force_tier, chosen, options)
-        else:
-            request = forms.request(name, *wanted, tier, force_tier, chosen, options)
-        session.end(terminal, engine.start(request))
+app.command()(commands.new)
 
 
 @app.command()
@@ -115,9 +75,12 @@ def runs(as_json: Json = False) -> None:
 
 @app.command()
 def show(run: RunId, as_json: Json = False) -> None:
-    """Show all that a run's record says."""
+    """Show all that a run's record says, or how several attempts at one op rank."""
     with Terminal(as_json) as terminal:
         engine = session.engine(terminal)
+        if cohort := cohorts.find(engine.store, run):
+            attempts.show(terminal, engine, cohort)
+            return
         found = engine.store.find(run)
         terminal.show(found)
         if found.state is State.PROFILE and not as_json:
@@ -174,12 +137,15 @@ def resume(
     max_minutes: MaxMinutes = None,
     as_json: Json = False,
 ) -> None:
-    """Go on with a run that was stopped, parked, failed, or edited."""
+    """Go on with a run that was stopped, parked, failed, or edited; or with several attempts."""
     from workbench.runs import stages
 
     options = of_author(model, effort, max_turns, max_tokens, max_cost, max_minutes)
     with Terminal(as_json) as terminal:
         engine = session.engine(terminal)
+        if cohort := cohorts.find(engine.store, run):
+            attempts.resume(terminal, engine, cohort, options)
+            return
         if options:
             request = engine.store.find(run).request
             stages.author(request.author, {**request.options, **options}, engine.store)

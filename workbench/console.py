@@ -21,7 +21,7 @@ from rich.text import Text
 from workbench import overview
 from workbench.facts import INDENT, print_facts
 from workbench.layout import evidence_path
-from workbench.phrases import age, count, note
+from workbench.phrases import age, count, place
 from workbench.runs import Run, StageResult, State
 from workbench.text import printable
 
@@ -39,14 +39,6 @@ if TYPE_CHECKING:
     from workbench.verification.result import OpResult, Verification
     from workbench.verification.targets import Target
     from workbench.watches import Watches
-
-COLOURS = {
-    State.REVIEW: "yellow",
-    State.PROFILE: "yellow",
-    State.PARKED: "yellow",
-    State.COMMITTED: "green",
-    State.FAILED: "red",
-}
 
 
 class Terminal:
@@ -135,7 +127,12 @@ class Terminal:
                     f"{padded}  ", style="not bold" if row is not cells[0] else "not bold dim"
                 )
             line.rstrip()
-            self.out.print(line, no_wrap=True, overflow="ellipsis")
+            self._row(line)
+
+    def _row(self, line: Text) -> None:
+        """A row of a table: what a terminal has no room for is cut, elsewhere it is one line."""
+        cut = self.out.is_terminal
+        self.out.print(line, no_wrap=True, overflow="ellipsis" if cut else "ignore", crop=cut)
 
     def code(self, text: str, language: str) -> None:
         """Code or a difference of two trees, coloured on a terminal."""
@@ -168,17 +165,17 @@ class Terminal:
     def runs(self, runs: Sequence[Run]) -> None:
         """One line per run."""
         if self.as_json:
-            listed = [run.model_dump(mode="json", exclude={"records", "request"}) for run in runs]
+            listed = [
+                run.model_dump(mode="json", exclude={"records", "request"})
+                | ({"cohort": run.request.cohort.model_dump()} if run.request.cohort else {})
+                for run in runs
+            ]
             self.answer({"runs": listed})
             return
         if not runs:
             self.facts("runs", ["none yet:  workbench new NAME"])
-        width = max((len(run.id) for run in runs), default=0)
-        for run in runs:
-            line = Text(f"{run.id:<{width}}  ", style="bold")
-            line.append(f"{run.state:<9}  ", style=COLOURS.get(run.state, "not bold"))
-            line.append(f"{age(run.updated):>10}  {note(run)}", style="not bold")
-            self.out.print(line, no_wrap=True, overflow="ellipsis")
+        for line in overview.runs(runs):
+            self._row(line)
 
     def show(self, run: Run) -> None:
         """Everything a run's record says, stage by stage."""
@@ -192,7 +189,7 @@ class Terminal:
                 summary = [*record.result.summary, seconds]
                 self.stage(record.stage, record.result.model_copy(update={"summary": summary}))
         if run.reason:
-            self.facts(run.state, [run.reason], COLOURS.get(run.state, "bold"))
+            self.facts(run.state, [run.reason], overview.COLOURS.get(run.state, "bold"))
         else:
             self.outcome(run)
 
@@ -396,5 +393,5 @@ class Terminal:
 
     def _heading(self, run: Run) -> None:
         request = run.request
-        self.facts("run", [run.id, run.state, f"begun {age(run.created)}"])
+        self.facts("run", [run.id, *place(run), run.state, f"begun {age(run.created)}"])
         self.facts("op", [run.op, request.origin, f"{request.author} author"])

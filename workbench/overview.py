@@ -1,4 +1,4 @@
-"""The library as a table on a terminal."""
+"""The library and the runs at a glance, on a terminal."""
 
 from __future__ import annotations
 
@@ -9,9 +9,32 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from workbench.phrases import age, note
+from workbench.runs import Run, State
+
 if TYPE_CHECKING:
     from workbench.bench.contest import Direction
     from workbench.inventory import Entry, Judged, Timed
+
+
+COLOURS = {
+    State.REVIEW: "yellow",
+    State.PROFILE: "yellow",
+    State.PARKED: "yellow",
+    State.COMMITTED: "green",
+    State.FAILED: "red",
+}
+
+
+def runs(runs: Sequence[Run]) -> list[Text]:
+    """A line for each run."""
+    width, lines = max((len(run.id) for run in runs), default=0), []
+    for run in runs:
+        line = Text(f"{run.id:<{width}}  ", style="bold")
+        line.append(f"{run.state:<9}  ", style=COLOURS.get(run.state, "not bold"))
+        line.append(f"{age(run.updated):>10}  {note(run, runs)}", style="not bold")
+        lines.append(line)
+    return lines
 
 
 def table(library: Sequence[Entry]) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from workbench.runs import Run, State
+from workbench.runs import Run, State, cohorts
 
 
 def count(things: Sequence[str], name: str) -> str:
@@ -13,8 +13,22 @@ def count(things: Sequence[str], name: str) -> str:
     return f"{len(things)} {name}{'s' * (len(things) != 1)}"
 
 
-def note(run: Run) -> str:
+def place(run: Run) -> list[str]:
+    """Which of several attempts it is, if it is one."""
+    cohort = run.request.cohort
+    return [] if cohort is None else [f"attempt {cohort.number} of {cohort.size}"]
+
+
+def note(run: Run, among: Sequence[Run] = ()) -> str:
     """What a list of runs says of one besides its state."""
+    cohort, said = run.request.cohort, _note(run)
+    other = cohorts.landed(cohorts.members(among, cohort.id)) if cohort is not None else None
+    if run.state is State.REVIEW and other is not None:
+        said = f"{other.id} is approved instead"
+    return ": ".join([*place(run), said])
+
+
+def _note(run: Run) -> str:
     if run.state is State.COMMITTED and run.approval is not None:
         return f"{run.approval.commit[:10]} on workbench/{run.id}"
     if run.state in (State.REVIEW, State.PROFILE):

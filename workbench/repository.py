@@ -8,13 +8,15 @@ lock of a killed git is in the way.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import keyword
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -288,7 +290,8 @@ class Repository:
             self._clear_lock(run)
             if self.branch_head(run) is None:
                 self._move_branch(run, base, "0" * 40)
-            self._git("worktree", "add", "--quiet", "--force", str(path), branch(run))
+            with self._alone():
+                self._git("worktree", "add", "--quiet", "--force", str(path), branch(run))
             self._made(run).touch()
         return path
 
@@ -298,7 +301,8 @@ class Repository:
         path = self.worktree(variant)
         if not (self._made(variant).exists() and (path / ".git").exists()):
             self.remove_worktree(variant)
-            self._git("worktree", "add", "--quiet", "--force", "--detach", str(path), base)
+            with self._alone():
+                self._git("worktree", "add", "--quiet", "--force", "--detach", str(path), base)
             self._made(variant).touch()
         return path
 
@@ -317,7 +321,8 @@ class Repository:
             pointer = entry / "gitdir"
             target = Path(pointer.read_text().strip()).parent if pointer.exists() else path
             if target.resolve() == path.resolve():
-                shutil.rmtree(entry, ignore_errors=True)
+                with self._alone():
+                    shutil.rmtree(entry, ignore_errors=True)
 
     def discard(self, run: str) -> None:
         """Remove the run's worktrees and its branch."""
@@ -382,6 +387,21 @@ class Repository:
         self._git(
             "update-ref", "-m", f"workbench: {run}", f"refs/heads/{branch(run)}", commit, expected
         )
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Be the only one who adds or removes a worktree here: git reads what it knows of all of
+        them when it adds one, and fails on one that is half written. A git that outlives us keeps
+        the others waiting.
+        """
+        self.state.mkdir(exist_ok=True)
+        with (self.state / "worktrees.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            kept, self.keep_open = self.keep_open, (*self.keep_open, file.fileno())
+            try:
+                yield
+            finally:
+                self.keep_open = kept
 
     def _clear_lock(self, run: str) -> None:
         """Remove the lock a killed git left on the branch, once a live one had time to end."""

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from workbench import tiers
-from workbench.agent import defining, prompts, revising
+from workbench.agent import defining, prompts, revising, spending
 from workbench.agent.budget import Budget
 from workbench.agent.checks import EngineChecks
 from workbench.agent.conversation import Conversation
@@ -63,7 +63,7 @@ class AgentAuthor:
         text = spec(profile, assignment.reference)
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text, encoding="utf-8")
-        defining.count(assignment.folder, budget)
+        spending.count(assignment.folder, budget)
         conversation = Conversation(
             model,
             Toolbox(files, self._checks(assignment)),
@@ -74,10 +74,9 @@ class AgentAuthor:
         repairs = [
             prompts.repair(assignment, number, limits) for number in range(len(assignment.findings))
         ]
+        task = prompts.task(assignment, text, budget.limits)
         with defining.parked(assignment.run, budget):
-            conversation.run(
-                prompts.system(assignment), prompts.task(assignment, text, budget.limits), repairs
-            )
+            conversation.run(prompts.system(assignment), task, repairs, prompts.attempt(assignment))
         written = [path, *(file.relative_to(root) for file in files.written.values())]
         return Written(
             paths=tuple(written),
@@ -158,6 +157,11 @@ class ClaudeAuthor(AgentAuthor):
 
         options = Options.model_validate(assignment.options)
         return AnthropicModel(options.model, options.asked_effort)
+
+    def bounds(self, tier: int, options: Mapping[str, Any]) -> Limits:
+        """What one run may spend on an op of that tier; dollars only where they can be counted."""
+        limits = tiers.tier(tier).limits.changed(options)
+        return Budget(limits, facts(Options.model_validate(options).model).price).limits
 
     def _limits(self, assignment: Task) -> Limits:
         return tiers.tier(assignment.tier).limits.changed(assignment.options)

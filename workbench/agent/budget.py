@@ -37,9 +37,14 @@ class Budget:
 
     def begun(self, model: str, usage: Usage) -> None:
         """A reply began. One that began before and never ended is paid for as well."""
+        self.settle()
+        self._open = model, usage
+
+    def settle(self) -> None:
+        """Pay for a reply that began and never ended."""
         if self._open is not None:
             self._pay(*self._open)
-        self._open = model, usage
+        self._open = None
 
     def replied(self, model: str, usage: Usage, seconds: float) -> None:
         """A reply ended: a turn."""

@@ -47,9 +47,9 @@ class Conversation:
         self._messages: list[Message] = []
         self._context = 0  # tokens of the last prompt and its reply
 
-    def run(self, system: str, task: str, findings: Sequence[str]) -> None:
+    def run(self, system: str, task: str, findings: Sequence[str], aside: str = "") -> None:
         """Talk until the op is submitted once more than there are findings: each of them is the
-        answer to a submission.
+        answer to a submission. What is said `aside` comes after the task, in a block of its own.
 
         Raises:
             LimitReached: what may be spent is spent.
@@ -58,7 +58,7 @@ class Conversation:
         prefix = self._transcript.take(Prefix) or self._transcript.append(
             Prefix(system=system, tools=self._toolbox.schemas)
         )
-        answers, found = [_text(task)], iter(findings)
+        answers, found = [_text(words) for words in (task, aside) if words], iter(findings)
         while True:
             reply = self._turn(prefix, answers)
             if reply.stop_reason in _ENDINGS:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from pydantic import Field
 
@@ -20,8 +19,7 @@ from workbench.agent.files import MOST_BYTES, ToolError
 from workbench.agent.model import Model
 from workbench.agent.prices import facts
 from workbench.agent.tools import SUBMIT, Arguments, Tool, Tools
-from workbench.agent.transcript import FILE as OF_THE_OP
-from workbench.agent.transcript import Begun, Replied, Result, Transcript
+from workbench.agent.transcript import Transcript
 from workbench.authors import Defined, Wanted
 from workbench.errors import BadReference, LimitReached
 from workbench.limits import Limits
@@ -126,20 +124,3 @@ def parked(run: str, budget: Budget) -> Iterator[None]:
             f"{error}: {', '.join(budget.facts())} spent",
             f"workbench resume {run} {error.hint} MORE goes on where it stopped",
         ) from error
-
-
-def count(folder: Path, budget: Budget) -> None:
-    """Count what was spent in the run's other conversations: limits are those of the whole run."""
-    for path in sorted(folder.glob("*.jsonl")):
-        if path.name != OF_THE_OP:
-            _count(Transcript(path), budget)
-
-
-def _count(transcript: Transcript, budget: Budget) -> None:
-    for entry in transcript.entries:
-        if isinstance(entry, Begun):
-            budget.begun(entry.model, entry.usage)
-        elif isinstance(entry, Replied):
-            budget.replied(entry.model, entry.reply.usage, entry.seconds)
-        elif isinstance(entry, Result):
-            budget.worked(entry.seconds)

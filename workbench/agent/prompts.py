@@ -56,6 +56,16 @@ def task(assignment: Assignment, spec: str, limits: Limits) -> str:
     )
 
 
+def attempt(assignment: Assignment) -> str:
+    """Which of several attempts this one is, and what it is to try; "" where it is the only one.
+
+    It is said after all that is the same for each, so that a cache which has that has it for all.
+    """
+    if assignment.cohort is None:
+        return ""
+    return _stored(assignment, "attempt", {"cohort": assignment.cohort})
+
+
 def reference(wanted: Wanted, limits: Limits) -> tuple[str, str]:
     """What every request for a reference begins with, and what it is to be written from."""
     variables = {"op": wanted.op, "commission": wanted.commission, "limits": limits}

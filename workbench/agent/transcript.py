@@ -125,6 +125,16 @@ class Transcript:
         return entry
 
 
+def entries(path: Path) -> Sequence[Entry]:
+    """What a transcript has, which may be written to meanwhile.
+
+    Raises:
+        StorageError: it can't be read.
+    """
+    with storage_errors(path):
+        return _read(path)[0]
+
+
 def replies(path: Path) -> list[Reply]:
     """The replies of a stored run that the next request went on from, in their order.
 
@@ -133,9 +143,7 @@ def replies(path: Path) -> list[Reply]:
     """
     found: list[Reply] = []
     asked = False
-    with storage_errors(path):
-        entries, _ = _read(path)
-    for entry in entries:
+    for entry in entries(path):
         if isinstance(entry, Said):
             asked = True
         elif isinstance(entry, Replied):

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from workbench.errors import UsageError
+from workbench.limits import Limits
 from workbench.profile import Profile
 from workbench.reference import Reference
-from workbench.runs import Commission
+from workbench.runs import Cohort, Commission
 
 KEY = "ANTHROPIC_API_KEY"
 REPLAY = "replay:"
@@ -27,7 +28,8 @@ def _silent(doing: str) -> None:
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
     """What an author is given: the op, the worktree `root` to write it in, the run's own folder,
-    what was found wrong with each of its earlier attempts, and how much it may spend.
+    what was found wrong with each of its earlier attempts, how much it may spend, and which of how
+    many authors it is, where several write the op side by side.
 
     It may `tell` what it does at the moment.
     """
@@ -38,6 +40,7 @@ class Assignment:
     folder: Path
     findings: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    cohort: Cohort | None = None
     tell: Callable[[str], None] = _silent
 
     @property
@@ -136,6 +139,14 @@ class Reviser(Protocol):
         ...
 
 
+class Sampler(Protocol):
+    """An author that writes an op otherwise each time it is asked."""
+
+    def bounds(self, tier: int, options: Mapping[str, Any]) -> Limits:
+        """What one run of it may spend on an op of that tier, with these options."""
+        ...
+
+
 class Author(Protocol):
     """Writes the four files of an op below a root, and nothing else."""
 
@@ -216,4 +227,23 @@ def reviser(name: str) -> Reviser:
             f"--author claude with {KEY} set; to make it faster: workbench tune",
         )
     found: Reviser = author  # type: ignore[assignment]
+    return found
+
+
+def sampler(name: str) -> Sampler:
+    """The author of that name, of whom several attempts are worth more than one.
+
+    Raises:
+        UsageError: there is none, or they are not.
+    """
+    author = get(name)
+    if not callable(getattr(author, "bounds", None)):
+        why = "writes the same files each time"
+        if name == MCP:
+            why = "is one agent of yours, which is at one run at a time"
+        raise UsageError(
+            f"several attempts are no use: the author {name!r} {why}",
+            f"leave --attempts out, or take --author claude with {KEY} set",
+        )
+    found: Sampler = author  # type: ignore[assignment]
     return found

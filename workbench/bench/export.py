@@ -85,6 +85,15 @@ def found(evidence: Evidence) -> Measurement | StaticReport:
     """
     if evidence.kind == "measurement":
         return measured(evidence)
+    return compiled(evidence)
+
+
+def compiled(evidence: Evidence) -> StaticReport:
+    """What a record of a compilation holds.
+
+    Raises:
+        EvidenceError: it holds something else.
+    """
     return _read(StaticReport, evidence)
 
 

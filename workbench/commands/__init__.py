@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from workbench.commands.new import new
 from workbench.commands.profile import app as profile
 from workbench.commands.revise import revise
 from workbench.commands.tune import tune
 
-__all__ = ["profile", "revise", "tune"]
+__all__ = ["new", "profile", "revise", "tune"]

@@ -50,10 +50,21 @@ class Commission(_Frozen):
     derived: str = ""
 
 
+class Cohort(_Frozen):
+    """Which of how many runs of one request this is: they are begun together, each an attempt at
+    the op on its own, and at most one of them is ever approved.
+    """
+
+    id: str
+    number: int
+    size: int
+
+
 class Request(_Frozen):
     """What was asked for. `reference` is all of it: a resumed run needs no file of the user's. A
     run about an op of the library has none, and one with a `commission` has none until a person
-    confirmed it; `options` is what its workflow and its author want to know besides.
+    confirmed it; `options` is what its workflow and its author want to know besides. `cohort` is
+    there where several attempts were asked for.
     """
 
     op: str
@@ -65,6 +76,7 @@ class Request(_Frozen):
     author: str = "draft"
     workflow: str = "kernel-dev"
     options: dict[str, Any] = {}
+    cohort: Cohort | None = None
 
 
 class StageResult(_Frozen):

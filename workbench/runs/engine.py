@@ -37,6 +37,7 @@ from workbench.runs import (
     Run,
     StageResult,
     State,
+    cohorts,
     gate,
     refusals,
 )
@@ -67,13 +68,19 @@ class Engine:
         Raises:
             WorkbenchError: a stage can't go on; the run is kept, with the reason.
         """
+        (run,) = self.begin(request)
+        return self.resume(run.id)
+
+    def begin(self, request: Request, attempts: int = 1) -> list[Run]:
+        """So many new runs of a request, all or none, none of them driven yet."""
         workflows.load(request.workflow)
-        created, base = now(), self.repository.head()
+        base, created = self.repository.head(), now()
         while True:
-            id_ = f"{request.op}-{secrets.token_hex(2)}"
-            run = Run(id=id_, request=request, base=base, created=created, updated=created)
-            if self.repository.branch_head(id_) is None and self.store.create(run):
-                return self.resume(id_)
+            name = f"{request.op}-{secrets.token_hex(2)}"
+            runs = cohorts.new(name, request, attempts, base, created)
+            free = all(self.repository.branch_head(run.id) is None for run in runs)
+            if free and self.store.create(*runs):
+                return runs
 
     def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> Run:
         """Drive a run on from its first unfinished stage, or finish a commit that was approved.
@@ -99,7 +106,7 @@ class Engine:
         `approver` (`Name <email>`).
 
         Raises:
-            RunError: not at review, or a file changed since.
+            RunError: not at review, a file changed since, or another attempt is approved.
             EvidenceError: a record is missing, was changed, or is about something else.
         """
         with self._held(run_id) as run:

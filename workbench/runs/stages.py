@@ -97,12 +97,22 @@ def analyze(context: Context) -> StageResult:
         BadReference: it can't be traced.
         TierError: the op is of another tier than asked for.
     """
-    from workbench.profile import analyze as profile
-    from workbench.reference import Reference
-
     asked = context.run.request
     if asked.commission is not None:
         return _propose(context, asked.commission)
+    return analysis(asked)
+
+
+def analysis(asked: Request) -> StageResult:
+    """What an op is whose reference a person wrote: the same in every run of the request.
+
+    Raises:
+        BadReference: it can't be traced.
+        TierError: the op is of another tier than asked for.
+    """
+    from workbench.profile import analyze as profile
+    from workbench.reference import Reference
+
     reference = Reference.from_record(asked.reference)
     found = profile(reference, asked.op).as_tier(asked.tier, force=asked.force_tier)
     return StageResult(summary=profile_facts(found, asked.tier), data=found.model_dump(mode="json"))
@@ -197,6 +207,7 @@ def written(author: Author, context: Context) -> StageResult:
             folder=context.folder,
             findings=tuple(findings(run, "generate")),
             options=run.request.options,
+            cohort=run.request.cohort,
             tell=context.tell,
         )
     )

@@ -70,32 +70,37 @@ class Store:
         """The run's own folder: its lock, its log, what it keeps besides the database."""
         return self.folder / "runs" / run
 
-    def create(self, run: Run) -> bool:
-        """Add a new run; False when its id is taken.
+    def create(self, *runs: Run) -> bool:
+        """Add new runs, all or none of them; False when an id is taken, by a run or by a cohort.
 
         Raises:
             StorageError: nothing was written.
         """
-        with storage_errors(self.path, f"run {run.id} was not started"):
+        with storage_errors(self.path, f"run {runs[0].id} was not started"):
             self._prepare()
-            self.folder_of(run.id).mkdir(parents=True, exist_ok=True)
+            for run in runs:
+                self.folder_of(run.id).mkdir(parents=True, exist_ok=True)
             with self._transaction() as database:
-                cursor = database.execute(
-                    "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _row(run)
-                )
-                return cursor.rowcount == 1
+                if any(_is_taken(database, _stem(run)) for run in runs):
+                    return False
+                rows = [_row(run) for run in runs]
+                database.executemany("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                return True
 
     def save(self, run: Run, record: Record | None = None, supersede: str = "") -> Run:
         """One transition: the run's request and state, the record that led to it with the evidence
         behind it, the stage it takes back.
 
         Raises:
+            RunError: it is to be approved, and another run of its cohort is already.
             StorageError: nothing of it was written; the run is as it was.
         """
         with (
             storage_errors(self.path, f"run {run.id} is as it was before this step"),
             self._transaction() as database,
         ):
+            if run.state is State.APPROVED:
+                _refuse_second(database, run)
             database.execute(
                 "UPDATE runs SET request = ?, state = ?, reason = ?, approval = ?, updated = ?"
                 " WHERE id = ?",
@@ -191,7 +196,10 @@ class Store:
         if prefix in ids or len(begun) == 1:
             return self.get(prefix if prefix in ids else begun[0])
         if begun:
-            raise RunError(f"{prefix!r} begins the ids of several runs: {', '.join(begun)}")
+            raise RunError(
+                f"{prefix!r} begins the ids of several runs: {', '.join(begun)}",
+                "name one of them; workbench show ranks those that are attempts at one op",
+            )
         near = difflib.get_close_matches(prefix, ids, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(near)}?" if near else "list them: workbench runs"
         raise RunError(f"no run {prefix!r}", hint)
@@ -317,6 +325,35 @@ def _add(database: sqlite3.Connection, run: str, evidence: Iterable[Evidence]) -
         "INSERT INTO evidence VALUES (?, ?, ?, ?, ?, ?)",
         [(e.id, run, e.op, e.kind, e.created.isoformat(), e.text) for e in evidence],
     )
+
+
+def _stem(run: Run) -> str:
+    """What no other run's id may be, or begin with before a dash."""
+    return run.request.cohort.id if run.request.cohort is not None else run.id
+
+
+def _is_taken(database: sqlite3.Connection, stem: str) -> bool:
+    query = "SELECT 1 FROM runs WHERE id = ? OR substr(id, 1, ?) = ?"
+    known = database.execute(query, (stem, len(stem) + 1, f"{stem}-"))
+    return known.fetchone() is not None
+
+
+def _refuse_second(database: sqlite3.Connection, run: Run) -> None:
+    """Of a cohort at most one is approved; looked up in the transaction that approves, so that no
+    two can be at once.
+    """
+    if (cohort := run.request.cohort) is None:
+        return
+    query = (
+        "SELECT id FROM runs WHERE id <> ? AND state IN (?, ?)"
+        " AND json_extract(request, '$.cohort.id') = ?"
+    )
+    known = (run.id, State.APPROVED, State.COMMITTED, cohort.id)
+    if (other := database.execute(query, known).fetchone()) is not None:
+        raise RunError(
+            f"run {other[0]} is approved, and of the attempts {cohort.id} at most one is",
+            f"workbench abort {run.id} discards this one; a replay of it is a run of its own",
+        )
 
 
 def _dump(approval: Approval | None) -> str | None:

@@ -81,10 +81,14 @@ def unpatch(model: nn.Module) -> None:
 
 @contextmanager
 def patched(
-    model: nn.Module, *, only: Collection[str] | None = None, strict: bool = False
+    model: nn.Module,
+    *,
+    only: Collection[str] | None = None,
+    strict: bool = False,
+    verdicts: Verdicts | None = None,
 ) -> Iterator[Report]:
     """`patch`, for as long as the context lasts."""
-    report = patch(model, only=only, strict=strict)
+    report = patch(model, only=only, strict=strict, verdicts=verdicts)
     try:
         yield report
     finally:

@@ -37,7 +37,8 @@ _MODES = (
     _Mode("rms_norm", {"offset": 1.0, "rounding": "before_weight"}, "weight + 1, rounded before"),
     _Mode("layer_norm", {}, "rounded once"),
 )
-_PARAMETERS = ({"weight", "bias"}, {"weight"}, set[str]())
+_NAMES = {"weight", "bias"}
+_PARAMETERS = (_NAMES, {"weight"}, set[str]())
 
 
 class Norms:
@@ -51,7 +52,8 @@ class Norms:
         """
         for path, module in model.named_modules():
             names = {name for name, _ in module.named_parameters(recurse=False)}
-            if any(True for _ in module.children()) or names not in _PARAMETERS:
+            kept = {name for name, _ in module.named_buffers(recurse=False)}
+            if any(True for _ in module.children()) or names not in _PARAMETERS or kept - _NAMES:
                 continue
             flat = all(p.dim() == 1 for p in module.parameters(recurse=False))
             if flat and (names or "norm" in type(module).__name__.lower()) and _epsilons(module):
@@ -61,7 +63,7 @@ class Norms:
         """The mode whose results have the most bits in common with the module's, if it is right."""
         best = Verdict()
         reasons = []
-        for mode in _MODES:
+        for mode in _modes(module):
             for eps in _epsilons(module):
                 found = _prove_mode(module, mode, eps)
                 if found.wrong:
@@ -81,6 +83,14 @@ class Norms:
         """Its forward calls the kernel, with the weight that the module has then."""
         forward = _rms_norm_forward if verdict.kernel == "rms_norm" else _layer_norm_forward
         return bind(module, forward, dict(verdict.options))
+
+
+def _modes(module: nn.Module) -> list[_Mode]:
+    """Those that its parameters allow."""
+    names = {name for name, _ in module.named_parameters(recurse=False)}
+    if "bias" in names:
+        return [mode for mode in _MODES if mode.kernel == "layer_norm"]
+    return [mode for mode in _MODES if names or "offset" not in mode.options]
 
 
 def _epsilons(module: nn.Module) -> list[float]:
@@ -140,14 +150,12 @@ def _call(
 ) -> Tensor:
     if kernel == "layer_norm":
         return layer_norm(input, None, weight, bias, options["eps"])
-    if bias is not None:
-        raise TypeError("rms_norm has no bias")
     return rms_norm(input, None, weight, **options)
 
 
 def _rms_norm_forward(self: nn.Module, input: Tensor) -> Tensor:
     """The bound forward of an RMSNorm."""
-    weight: Tensor | None = getattr(self, "weight", None)
+    weight = self._parameters.get("weight")
     if weight is not None and weight.dtype != input.dtype:
         return type(self).forward(self, input)  # as under autocast: its result is of another dtype
     return rms_norm(input, None, weight, **self.__dict__[SETTINGS])
@@ -155,8 +163,7 @@ def _rms_norm_forward(self: nn.Module, input: Tensor) -> Tensor:
 
 def _layer_norm_forward(self: nn.Module, input: Tensor) -> Tensor:
     """The bound forward of a LayerNorm."""
-    weight: Tensor | None = getattr(self, "weight", None)
-    bias: Tensor | None = getattr(self, "bias", None)
+    weight, bias = (self._parameters.get(name) for name in ("weight", "bias"))
     if weight is not None and weight.dtype != input.dtype:
         return type(self).forward(self, input)
     return layer_norm(input, None, weight, bias, **self.__dict__[SETTINGS])

@@ -1,0 +1,118 @@
+"""Which kernel serves a norm, and in which mode."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from workbench_kernels import testing
+from workbench_kernels.patching import patch
+from workbench_kernels.patching.norms import Norms
+from workbench_kernels.patching.rule import Verdict
+from workbench_kernels.patching.verdicts import Verdicts
+
+BEFORE, ONCE, OFFSET = "rounded before the weight", "rounded once", "weight + 1, rounded once"
+
+
+def of(name: str, *arguments: Any, **options: Any) -> nn.Module:
+    """A norm of transformers: "llama.LlamaRMSNorm"."""
+    folder, _, kind = name.partition(".")
+    module = import_module(f"transformers.models.{folder}.modeling_{folder}")
+    made: nn.Module = getattr(module, kind)(*arguments, **options)
+    return made.to(testing.device())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "kernel", "mode"),
+    [
+        ("llama.LlamaRMSNorm", (96,), "rms_norm", BEFORE),
+        ("gemma.GemmaRMSNorm", (96,), "rms_norm", OFFSET),
+        ("gpt_oss.GptOssRMSNorm", (96,), "rms_norm", ONCE),
+        ("olmo2.Olmo2RMSNorm", (96,), "rms_norm", ONCE),
+        ("nanochat.NanoChatRMSNorm", (), "rms_norm", BEFORE),
+        ("gemma3n.Gemma3nRMSNorm", (96,), "rms_norm", ONCE),
+        ("cohere.CohereLayerNorm", (96,), "layer_norm", ONCE),
+    ],
+)
+def test_the_mode_that_a_model_has(
+    name: str, arguments: tuple[Any, ...], kernel: str, mode: str
+) -> None:
+    verdict = Norms().prove(of(name, *arguments))
+    assert (verdict.kernel, verdict.mode) == (kernel, mode)
+    assert verdict.ratio < 2.0 and verdict.same is not None and verdict.same > 0.99
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_layer_norm_of_pytorch(bias: bool) -> None:
+    made = nn.LayerNorm(96, eps=1e-3, bias=bias).to(testing.device())
+    verdict = Norms().prove(made)
+    assert verdict.served and verdict.options == {"eps": 1e-3}
+
+
+class Wrong(nn.Module):
+    """An RMSNorm, but for something."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what, self.eps = what, 1e-6
+        self.weight = nn.Parameter(torch.ones(96, device=testing.device()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        added = 1e-5 if self.what == "epsilon" else self.eps
+        wide = x.double() if x.dtype is torch.float64 else x.float()
+        mean = wide.square().mean(-1, keepdim=True)
+        if self.what == "detached":
+            mean = mean.detach()
+        if self.what == "root":
+            y = wide / (mean.sqrt() + added)
+        else:
+            y = wide * torch.rsqrt(mean + added)
+        if self.what == "slightly":
+            y = y * 1.0002
+        weight = self.weight + 0.5 if self.what == "offset" else self.weight
+        if self.what == "no gradient":
+            weight = weight.detach()
+        return (weight * y).to(x.dtype)
+
+
+@pytest.mark.parametrize(
+    "what", ["epsilon", "detached", "root", "slightly", "offset", "no gradient"]
+)
+def test_what_is_not_quite_a_norm_is_left_alone(what: str) -> None:
+    """Wrong in its forward, or in its backward alone."""
+    assert Norms().prove(Wrong("")).served
+    verdict = Norms().prove(Wrong(what))
+    assert verdict.reason.startswith("no norm computes what it does")
+
+
+def test_two_dimensions_are_not_one() -> None:
+    made = nn.Sequential(nn.LayerNorm((4, 6)), nn.BatchNorm1d(6)).to(testing.device())
+    assert not patch(made, verdicts=Verdicts()).entries
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_rows_of_another_dtype_than_the_weight_are_the_models_own(dtype: torch.dtype) -> None:
+    """As under autocast, where a norm's weight stays in float32."""
+    made = of("llama.LlamaRMSNorm", 96)
+    x = torch.randn(5, 96, device=testing.device(), dtype=dtype)
+    before = made(x)
+    patch(nn.Sequential(made), verdicts=Verdicts())
+    assert made(x).dtype is torch.float32 and torch.equal(made(x), before)
+
+
+def test_the_weight_is_the_one_it_has_when_it_is_called() -> None:
+    made = of("llama.LlamaRMSNorm", 96)
+    patch(nn.Sequential(made), verdicts=Verdicts())
+    x = torch.randn(5, 96, device=testing.device())
+    before = made(x)
+    with torch.no_grad():
+        made.weight.mul_(2.0)
+    torch.testing.assert_close(made(x), 2.0 * before)
+
+
+def test_no_reason_is_no_verdict() -> None:
+    assert Verdict(kernel="rms_norm").served and not Verdict(reason="it is odd").served

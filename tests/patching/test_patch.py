@@ -1,0 +1,192 @@
+"""patch, unpatch, patched: what they change, what they leave, what they refuse."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from models import model, same_step, step, tokens
+from torch import nn
+
+from workbench_kernels.patching import PatchError, patch, patched, unpatch
+from workbench_kernels.patching.rule import Verdict
+from workbench_kernels.patching.verdicts import Verdicts
+
+
+@pytest.fixture
+def verdicts() -> Verdicts:
+    """Nothing is known, and nothing is written."""
+    return Verdicts()
+
+
+def state(made: nn.Module) -> dict[str, dict[str, object]]:
+    """Every module's own attributes, by path."""
+    return {path: dict(vars(module)) for path, module in made.named_modules()}
+
+
+def test_a_patched_model_learns_what_it_learnt(verdicts: Verdicts) -> None:
+    made = model("llama")
+    before = step(made)
+    report = patch(made, verdicts=verdicts)
+    assert len(report.of("norm")) == 5 and all(e.verdict.served for e in report.of("norm"))
+    same_step(before, step(made))
+
+
+def test_unpatch_restores_it_exactly(verdicts: Verdicts) -> None:
+    made = model("llama")
+    before, was = state(made), step(made)
+    patch(made, verdicts=verdicts)
+    assert state(made) != before
+    unpatch(made)
+    made.zero_grad()
+    assert state(made) == before
+    loss, grads = step(made)
+    assert torch.equal(loss, was[0]) and all(torch.equal(grads[n], g) for n, g in was[1].items())
+
+
+def test_nothing_but_the_model_changes(verdicts: Verdicts) -> None:
+    """Neither another model of its class, nor the class, nor what its file names."""
+    from transformers.models.llama import modeling_llama
+
+    made, other = model("llama"), model("llama")
+    names, classes = dict(vars(modeling_llama)), {}
+    for module in other.modules():
+        classes[type(module)] = dict(vars(type(module)))
+    before = state(other)
+    patch(made, verdicts=verdicts)
+    assert vars(modeling_llama) == names and state(other) == before
+    assert all(dict(vars(kind)) == was for kind, was in classes.items())
+
+
+def test_as_long_as_a_context_lasts(verdicts: Verdicts) -> None:
+    made = model("llama")
+    before = state(made)
+    with pytest.raises(KeyError), patched(made, only={"norm"}, verdicts=verdicts) as report:
+        assert report.served and state(made) != before
+        raise KeyError
+    assert state(made) == before
+
+
+def test_only_what_is_asked_for(verdicts: Verdicts) -> None:
+    report = patch(model("llama"), only={"norm"}, verdicts=verdicts)
+    assert {entry.kind for entry in report.entries} == {"norm"}
+
+
+def test_a_copy_is_served_by_itself(verdicts: Verdicts) -> None:
+    """Its modules call the kernels with their own weights."""
+    made = model("llama")
+    patch(made, verdicts=verdicts)
+    before = step(made)
+    for copied in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        with torch.no_grad():
+            for parameter in made.parameters():
+                parameter.zero_()
+        same_step(before, step(copied))
+        made.load_state_dict(copied.state_dict())
+
+
+def test_checkpoints_are_of_the_model_as_it_is(verdicts: Verdicts, tmp_path: Path) -> None:
+    made = model("llama")
+    names = list(made.state_dict())
+    patch(made, verdicts=verdicts)
+    assert list(made.state_dict()) == names
+    made.save_pretrained(tmp_path)  # type: ignore[operator]
+    again = type(made).from_pretrained(tmp_path)  # type: ignore[attr-defined]
+    same_step(step(made), step(again.train()))
+
+
+def test_compiled_whole(verdicts: Verdicts) -> None:
+    made = model("llama", num_hidden_layers=1)
+    before = step(made)
+    patch(made, only={"norm"}, verdicts=verdicts)
+    torch._dynamo.reset()
+    compiled = torch.compile(made.model, fullgraph=True, backend="aot_eager")
+    hidden = compiled(input_ids=tokens()).last_hidden_state
+    torch.testing.assert_close(hidden, made.model(input_ids=tokens()).last_hidden_state)
+    assert before[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (lambda made: patch(made, only={"norms"}), "no 'norms' to patch; there are"),
+        (lambda made: patch(made.to("meta")), "meta device"),
+        (lambda made: (patch(made, verdicts=Verdicts()), patch(made)), "patched already"),
+        (unpatch, "not patched"),
+        (lambda made: patch(nn.Module()), "no parameters"),
+    ],
+)
+def test_what_can_not_be_is_said(broken: object, said: str) -> None:
+    made = model("llama")
+    with pytest.raises(PatchError, match=said):
+        broken(made)  # type: ignore[operator]
+
+
+def test_a_cpu_needs_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    made = model("llama")
+    before = state(made)
+    with pytest.raises(PatchError, match="is on cpu, where no kernel runs; move it to a GPU"):
+        patch(made)
+    assert state(made) == before
+
+
+class Odd(nn.Module):
+    """A norm like none there is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(8)), 1e-6
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.weight * x / (x.abs().mean(-1, keepdim=True) + self.eps)
+
+
+def test_what_is_left_alone_is_named(verdicts: Verdicts) -> None:
+    made = nn.Sequential(Odd(), nn.LayerNorm(8))
+    before = state(made)
+    with pytest.raises(
+        PatchError, match=r"left alone: 0 \(Odd\): .* no norm computes what it does"
+    ):
+        patch(made, strict=True, verdicts=verdicts)
+    assert state(made) == before
+    report = patch(made, verdicts=verdicts)
+    assert [entry.path for entry in report.left] == ["0"]
+    assert [entry.path for entry in report.served] == ["1"]
+    assert "norm         1 x Odd · left alone: no norm" in str(report)
+
+
+def test_proofs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same module is proven once; one whose numbers or code are others, anew."""
+    from workbench_kernels.patching.norms import Norms
+
+    asked = []
+    of = Norms.prove
+
+    def prove(self: Norms, module: nn.Module) -> Verdict:
+        asked.append(type(module).__name__)
+        return of(self, module)
+
+    monkeypatch.setattr(Norms, "prove", prove)
+    path = tmp_path / "deep" / "verdicts.json"
+    report = patch(model("llama"), only={"norm"}, verdicts=Verdicts(path))
+    assert asked == ["LlamaRMSNorm"]
+    again = patch(model("llama"), only={"norm"}, verdicts=Verdicts(path))
+    assert asked == ["LlamaRMSNorm"] and again == report
+    patch(model("llama", rms_norm_eps=1e-3), only={"norm"}, verdicts=Verdicts(path))
+    patch(model("llama", hidden_size=64), only={"norm"}, verdicts=Verdicts(path))
+    assert len(asked) == 3
+    path.write_text("{")
+    patch(model("llama"), only={"norm"}, verdicts=Verdicts(path))
+    assert len(asked) == 4 and len(Verdicts(path)._known) == 1
+
+
+def test_importing_it_imports_no_transformers() -> None:
+    code = "import sys, workbench_kernels.patching; print('transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

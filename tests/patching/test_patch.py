@@ -66,10 +66,34 @@ def test_nothing_but_the_model_changes(verdicts: Verdicts) -> None:
 def test_as_long_as_a_context_lasts(verdicts: Verdicts) -> None:
     made = model("llama")
     before = state(made)
-    with pytest.raises(KeyError), patched(made, only={"norm"}, verdicts=verdicts) as report:
-        assert report.served and state(made) != before
+    with pytest.raises(KeyError), patched(made, only={"norm"}, verdicts=verdicts) as reports:
+        assert reports[0].served and state(made) != before
         raise KeyError
     assert state(made) == before
+
+
+def test_before_it_is_built(verdicts: Verdicts) -> None:
+    """Once, with the weights it has when it is first called; another type's not at all."""
+    from transformers import PreTrainedModel
+
+    made = PreTrainedModel.post_init
+    before = step(model("llama"))
+    with patched("llama", only={"norm"}, verdicts=verdicts) as reports:
+        ours, other = model("llama"), model("gemma")
+        assert not reports
+    assert PreTrainedModel.post_init is made
+    same_step(before, step(ours))
+    step(ours)
+    step(other)
+    later = state(model("llama"))
+    assert [(report.model, len(report.served)) for report in reports] == [("LlamaForCausalLM", 5)]
+    assert not any("forward" in attributes for attributes in later.values())
+
+
+def test_without_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(PatchError, match="'llama' is a type of transformers'"), patched("llama"):
+        pass
 
 
 def test_only_what_is_asked_for(verdicts: Verdicts) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from weakref import WeakKeyDictionary
 
 from torch import nn
 
 from workbench_kernels.launch import interpreted
+from workbench_kernels.patching.ahead import built_within
+from workbench_kernels.patching.instance import SETTINGS
 from workbench_kernels.patching.norms import Norms
 from workbench_kernels.patching.report import Entry, Report
 from workbench_kernels.patching.rule import Rule, Undo
@@ -81,18 +83,40 @@ def unpatch(model: nn.Module) -> None:
 
 @contextmanager
 def patched(
-    model: nn.Module,
+    model: nn.Module | str,
     *,
     only: Collection[str] | None = None,
     strict: bool = False,
     verdicts: Verdicts | None = None,
-) -> Iterator[Report]:
-    """`patch`, for as long as the context lasts."""
-    report = patch(model, only=only, strict=strict, verdicts=verdicts)
-    try:
-        yield report
-    finally:
-        unpatch(model)
+) -> Iterator[list[Report]]:
+    """`patch`, for as long as the context lasts; gives the report, in a list.
+
+    model: or a type of transformers' models, as "llama": those that are built within the context
+        are patched when they are first called, and stay so; the list has a report of each by then.
+
+    Raises:
+        PatchError: as `patch`; or a type is given, and transformers is not installed.
+    """
+    reports: list[Report] = []
+    if isinstance(model, nn.Module):
+        reports.append(patch(model, only=only, strict=strict, verdicts=verdicts))
+        try:
+            yield reports
+        finally:
+            unpatch(model)
+        return
+
+    def serve(built: nn.Module) -> None:
+        # The models within a model are built, and called, too.
+        if not any(SETTINGS in vars(module) for module in built.modules()):
+            reports.append(patch(built, only=only, strict=strict, verdicts=verdicts))
+
+    with ExitStack() as context:
+        try:
+            context.enter_context(built_within(model, serve))
+        except ImportError as error:
+            raise PatchError(f"{model!r} is a type of transformers', which is not here") from error
+        yield reports
 
 
 def _undo(steps: list[Undo]) -> None:

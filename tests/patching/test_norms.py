@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from workbench_kernels import testing
 from workbench_kernels.patching import patch
+from workbench_kernels.patching.gated_norms import GatedNorms
 from workbench_kernels.patching.norms import Norms
 from workbench_kernels.patching.rule import Verdict
 from workbench_kernels.patching.verdicts import Verdicts
@@ -87,6 +88,27 @@ def test_what_is_not_quite_a_norm_is_left_alone(what: str) -> None:
     assert Norms().prove(Wrong("")).served
     verdict = Norms().prove(Wrong(what))
     assert verdict.reason.startswith("no norm computes what it does")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("qwen3_next.Qwen3NextRMSNormGated", {}, {"rounding": "before_weight"}),
+        ("kimi_linear.KimiLinearRMSNormGated", {}, {"activation": "sigmoid"}),
+        ("bamba.BambaRMSNormGated", {"group_size": 32}, {"gate_first": True, "num_groups": 3}),
+    ],
+)
+def test_a_norm_with_a_gate(name: str, options: dict[str, Any], expected: dict[str, Any]) -> None:
+    made = of(name, 96, **options)
+    verdict = GatedNorms().prove(made)
+    assert {k: verdict.options[k] for k in expected} == expected
+    x, gate = (torch.randn(5, 96, device=testing.device()) for _ in range(2))
+    given, plain = made(x, gate), made(x) if "bamba" in name else None
+    assert not list(Norms().candidates(made))
+    GatedNorms().install(made, verdict)
+    torch.testing.assert_close(made(x, gate), given)
+    if plain is not None:  # the gate may be left out
+        assert torch.equal(made(x), plain)
 
 
 def test_two_dimensions_are_not_one() -> None:

@@ -10,13 +10,14 @@ from torch import nn
 
 from workbench_kernels.launch import interpreted
 from workbench_kernels.patching.ahead import built_within
+from workbench_kernels.patching.gated_norms import GatedNorms
 from workbench_kernels.patching.instance import SETTINGS
 from workbench_kernels.patching.norms import Norms
 from workbench_kernels.patching.report import Entry, Report
 from workbench_kernels.patching.rule import Rule, Undo
 from workbench_kernels.patching.verdicts import Verdicts
 
-RULES: tuple[Rule, ...] = (Norms(),)
+RULES: tuple[Rule, ...] = (Norms(), GatedNorms())
 _UNDO: WeakKeyDictionary[nn.Module, list[Undo]] = WeakKeyDictionary()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -56,15 +57,20 @@ class Norms:
             if any(True for _ in module.children()) or names not in _PARAMETERS or kept - _NAMES:
                 continue
             flat = all(p.dim() == 1 for p in module.parameters(recurse=False))
-            if flat and (names or "norm" in type(module).__name__.lower()) and _epsilons(module):
+            called = names or "norm" in type(module).__name__.lower()
+            # Of two, the second is a gate: `gated_norms.py`.
+            if flat and called and epsilons(module) and len(taken_by(module)) != 2:
                 yield path, module
 
     def prove(self, module: nn.Module) -> Verdict:
         """The mode whose results have the most bits in common with the module's, if it is right."""
+        _input, *others = taken_by(module)
+        if others:
+            return Verdict(reason=f"its forward takes {', '.join(others)} too")
         best = Verdict()
         reasons = []
         for mode in _modes(module):
-            for eps in _epsilons(module):
+            for eps in epsilons(module):
                 found = _prove_mode(module, mode, eps)
                 if found.wrong:
                     reasons.append(f"{mode.kernel}, {mode.words}: {found.wrong}")
@@ -85,6 +91,11 @@ class Norms:
         return bind(module, forward, dict(verdict.options))
 
 
+def taken_by(module: nn.Module) -> list[str]:
+    """What its forward takes."""
+    return list(inspect.signature(own_forward(module)).parameters)
+
+
 def _modes(module: nn.Module) -> list[_Mode]:
     """Those that its parameters allow."""
     names = {name for name, _ in module.named_parameters(recurse=False)}
@@ -93,7 +104,7 @@ def _modes(module: nn.Module) -> list[_Mode]:
     return [mode for mode in _MODES if names or "offset" not in mode.options]
 
 
-def _epsilons(module: nn.Module) -> list[float]:
+def epsilons(module: nn.Module) -> list[float]:
     """What it may add to a mean square, as its attributes have it."""
     named = {n: v for n, v in vars(module).items() if "eps" in n.lower()}
     return list(dict.fromkeys(float(v) for v in named.values() if isinstance(v, float)))
@@ -106,19 +117,14 @@ def _prove_mode(module: nn.Module, mode: _Mode, eps: float) -> Proof:
     if weight is not None and weight.dtype in SUPPORTED:
         dtypes.insert(0, weight.dtype)
     names = [name for name, _ in module.named_parameters(recurse=False)]
-    own = own_forward(module)
-
-    def theirs(input: Tensor, **parameters: Tensor) -> Tensor:
-        with torch.nn.utils.stateless._reparametrize_module(module, parameters):
-            y: Tensor = own(input)
-        return y
+    theirs = with_parameters(module)
 
     def ours(input: Tensor, **parameters: Tensor) -> Tensor:
         return _call(mode.kernel, input, {**mode.options, "eps": eps}, **parameters)
 
     seen = []
     for dtype in dict.fromkeys(dtypes):
-        tensors = _draw(module, names, dtype)
+        tensors = draw(module, ["input"], names, dtype)
         seen.append(found := prove(theirs, ours, tensors))
         if found.wrong:
             return found
@@ -126,7 +132,22 @@ def _prove_mode(module: nn.Module, mode: _Mode, eps: float) -> Proof:
     return Proof(max(found.ratio for found in seen), min(same, default=None), "")
 
 
-def _draw(module: nn.Module, names: list[str], dtype: torch.dtype) -> dict[str, Tensor]:
+def with_parameters(module: nn.Module) -> Callable[..., Tensor]:
+    """Its own forward, of rows by whatever names and of its parameters by theirs."""
+    own, names = own_forward(module), dict(module.named_parameters(recurse=False)).keys()
+
+    def forward(**given: Tensor) -> Tensor:
+        parameters = {name: given.pop(name) for name in names}
+        with torch.nn.utils.stateless._reparametrize_module(module, parameters):
+            y: Tensor = own(*given.values())
+        return y
+
+    return forward
+
+
+def draw(
+    module: nn.Module, rows: list[str], parameters: list[str], dtype: torch.dtype
+) -> dict[str, Tensor]:
     """Rows of very different size, so that epsilon shows; parameters unlike those of a new module,
     which hide an offset.
     """
@@ -134,9 +155,12 @@ def _draw(module: nn.Module, names: list[str], dtype: torch.dtype) -> dict[str, 
     width = _ANY_WIDTH if weight is None else len(weight)
     device = torch.device("cpu") if weight is None else weight.device
     chance = torch.Generator().manual_seed(0)
+    tensors = {}
     scale = torch.logspace(-3.5, 2, _ROWS)[:, None]
-    tensors = {"input": scale * (torch.randn(_ROWS, width, generator=chance) + 0.2)}
-    for name in names:
+    for name in rows:
+        tensors[name] = scale * (torch.randn(_ROWS, width, generator=chance) + 0.2)
+        scale = torch.ones(1)
+    for name in parameters:
         tensors[name] = 0.4 + torch.rand(width, generator=chance)
     return {name: t.to(device, dtype) for name, t in tensors.items()}
 
@@ -153,16 +177,18 @@ def _call(
     return rms_norm(input, None, weight, **options)
 
 
-def _rms_norm_forward(self: nn.Module, input: Tensor) -> Tensor:
-    """The bound forward of an RMSNorm."""
+def _rms_norm_forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tensor:
+    """The bound forward of an RMSNorm; its rows may be given by name."""
+    (input,) = *rows, *named.values()
     weight = self._parameters.get("weight")
     if weight is not None and weight.dtype != input.dtype:
         return type(self).forward(self, input)  # as under autocast: its result is of another dtype
     return rms_norm(input, None, weight, **self.__dict__[SETTINGS])
 
 
-def _layer_norm_forward(self: nn.Module, input: Tensor) -> Tensor:
+def _layer_norm_forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tensor:
     """The bound forward of a LayerNorm."""
+    (input,) = *rows, *named.values()
     weight, bias = (self._parameters.get(name) for name in ("weight", "bias"))
     if weight is not None and weight.dtype != input.dtype:
         return type(self).forward(self, input)

@@ -1,0 +1,167 @@
+"""One type of model after the other, each in a process of its own: what a model does to a process,
+or a crash, is nothing to the next one.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from workbench.models import Coverage, Row, tiny
+
+SECONDS = 180  # for one type
+_LIBRARY = "workbench_kernels"
+# Float32 sums in another order differ by a few units in the last place, and through the layers by
+# some more.
+_LOSS_WITHIN, _GRADIENT_WITHIN, _OF_THE_LARGEST = 1e-5, 1e-4, 1e-6
+
+
+def census(kinds: Sequence[str], told: Callable[[Row], None]) -> Coverage:
+    """All of these types, two at a time."""
+    found: dict[str, Row] = {}
+    for row in _rows(kinds):
+        found[row.type] = row
+        told(row)
+    versions = {name: version(name) for name in ("transformers", "torch", "triton")}
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "interpreter"
+    return Coverage(
+        versions=versions, device=device, rows=tuple(found[kind] for kind in sorted(found))
+    )
+
+
+def _rows(kinds: Sequence[str]) -> Iterator[Row]:
+    context = get_context("forkserver")
+    context.set_forkserver_preload([f"{__package__}.preloaded"])
+    waiting, running = list(reversed(kinds)), dict[Connection, tuple[str, BaseProcess, float]]()
+    while waiting or running:
+        while waiting and len(running) < (os.cpu_count() or 1):
+            ours, theirs = context.Pipe(duplex=False)
+            process: BaseProcess = context.Process(target=_measure, args=(theirs, waiting[-1]))
+            process.start()
+            theirs.close()
+            running[ours] = waiting.pop(), process, monotonic() + SECONDS
+        soonest = min(end for _, _, end in running.values())
+        ready = wait(list(running), max(0.0, soonest - monotonic()))
+        late = [end for end, (_, _, until) in running.items() if until <= monotonic()]
+        for end in [end for end in running if end in ready or end in late]:
+            kind, process, _ = running.pop(end)
+            yield _answer(end, kind, process)
+
+
+def _answer(end: Connection, kind: str, process: BaseProcess) -> Row:
+    try:
+        if not end.poll():
+            return Row(type=kind, why=f"not done after {SECONDS} s")
+        row: Row = end.recv()
+        return row
+    except EOFError:
+        process.join()
+        return Row(type=kind, why=f"its process ended with {process.exitcode}")
+    finally:
+        process.kill()
+        process.join()
+        end.close()
+
+
+def _measure(end: Connection, kind: str) -> None:
+    end.send(measure(kind))
+
+
+def measure(kind: str) -> Row:
+    """One type: built, trained a step, patched, trained a step, compared."""
+    from workbench_kernels.patching import patch
+    from workbench_kernels.patching.verdicts import Verdicts
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        model, theirs = _first(kind, device)
+    except Exception as error:
+        return Row(type=kind, why=_said(error))
+    try:
+        report = patch(model, verdicts=Verdicts())
+        with _Launches() as launches:
+            ours = _step(model)
+        difference = _difference(theirs, ours)
+    except Exception as error:
+        return Row(type=kind, difference=_said(error))
+    return Row(
+        type=kind,
+        ran=dict(sorted(launches.counts.items())),
+        served=Counter(entry.kind for entry in report.served),
+        left=Counter(entry.kind for entry in report.left),
+        reasons=tuple(dict.fromkeys(f"{e.module}: {e.verdict.reason}" for e in report.left)),
+        difference=difference,
+    )
+
+
+Step = tuple[Tensor, dict[str, Tensor]]
+
+
+def _first(kind: str, device: torch.device) -> tuple[nn.Module, Step]:
+    """A model of the type that runs, and what its first step gives."""
+    errors = []
+    for changes in tiny.CHANGES:
+        try:
+            model = tiny.build(kind, changes).to(device)
+            step = _step(copy.deepcopy(model))
+            if not step[0].isfinite():
+                raise ValueError("its loss is not finite")
+            return model, step
+        except Exception as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _step(model: nn.Module) -> Step:
+    """The loss and the gradients."""
+    torch.manual_seed(2)
+    device = next(model.parameters()).device
+    loss: Tensor = model(**tiny.batch(device)).loss
+    loss.backward()  # type: ignore[no-untyped-call]
+    named = model.named_parameters()
+    return loss.detach(), {n: p.grad for n, p in named if p.grad is not None}
+
+
+class _Launches(TorchDispatchMode):
+    """Counts the library's ops, forward and backward: what is patched and never runs shows."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == _LIBRARY:
+            self.counts[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def _difference(theirs: Step, ours: Step) -> str:
+    """What is not the same of two steps; empty for nothing."""
+    (loss, gradients), (our_loss, our_gradients) = theirs, ours
+    if not (loss - our_loss).abs() <= _LOSS_WITHIN * loss.abs():
+        return f"the loss is {our_loss:.7g}, not {loss:.7g}"
+    if others := gradients.keys() ^ our_gradients.keys():
+        return f"only one has a gradient of {min(others)}"
+    largest = max(float(g.abs().max()) for g in gradients.values())
+    for name, gradient in gradients.items():
+        size = float(gradient.abs().max())
+        off = float((gradient - our_gradients[name]).abs().max())
+        if not off <= _GRADIENT_WITHIN * size + _OF_THE_LARGEST * largest:
+            return f"the gradient of {name} is off by {off:.1e}, and at most {size:.1e}"
+    return ""
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:200]}".replace("\n", " ")

@@ -1,0 +1,77 @@
+"""The coverage that is committed beside the patching rules, and the table of it in a document."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from workbench.errors import EvidenceError, UsageError
+from workbench.layout import LIBRARY
+from workbench.models import Coverage, Standing
+
+PATH = f"{LIBRARY}/patching/coverage.json"
+BEGIN, END = "<!-- models: begin -->", "<!-- models: end -->"
+_BETWEEN = re.compile(rf"(?<={re.escape(BEGIN)}\n).*?(?={re.escape(END)})", re.DOTALL)
+MEANINGS: dict[Standing, str] = {
+    "whole": "the loss, and every module that was found",
+    "loss": "the loss, and some of the modules",
+    "parts": "modules, but not the loss",
+    "none": "nothing",
+    "wrong": "not the same with it",
+    "not built": "no tiny model of it runs",
+}
+
+
+def load(root: Path) -> Coverage:
+    """What is committed.
+
+    Raises:
+        EvidenceError: nothing is, or it is no coverage.
+    """
+    try:
+        return Coverage.model_validate_json((root / PATH).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise EvidenceError(f"{PATH} is missing", "workbench models --all --write") from error
+    except ValidationError as error:
+        raise EvidenceError(f"{PATH} is no coverage: {error}", f"git checkout -- {PATH}") from error
+
+
+def dump(coverage: Coverage) -> str:
+    """Its one text."""
+    return coverage.model_dump_json(indent=1) + "\n"
+
+
+def table(coverage: Coverage) -> str:
+    """How many types stand how, and which."""
+    versions = ", ".join(f"{name} {number}" for name, number in coverage.versions.items())
+    lines = ["| served | types | which |", "| --- | --- | --- |"]
+    for standing, meaning in MEANINGS.items():
+        rows = coverage.of(standing)
+        names = " ".join(f"`{row.type}`" for row in rows)
+        lines.append(f"| {meaning} | {len(rows)} | {names} |")
+    where = "in the interpreter" if coverage.device == "interpreter" else f"on {coverage.device}"
+    note = f"Of {len(coverage.rows)} types, seen {where} with {versions}."
+    return "\n".join([*lines, "", note]) + "\n"
+
+
+def updated(text: str, coverage: Coverage, file: str) -> str:
+    """The document with this table in the place of what it had.
+
+    Raises:
+        UsageError: it has no such place, or several.
+    """
+    if len(_BETWEEN.findall(text)) != 1:
+        hint = f"a line {BEGIN}, below it a line {END}"
+        raise UsageError(f"{file} has no single place for the table of models", hint)
+    return _BETWEEN.sub(lambda _: table(coverage), text)
+
+
+def write(root: Path, coverage: Coverage) -> list[str]:
+    """Keep it below `root`, with its table in the README; which files that wrote."""
+    (root / PATH).write_text(dump(coverage), encoding="utf-8")
+    readme = root / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    readme.write_text(updated(text, coverage, readme.name), encoding="utf-8")
+    return [PATH, readme.name]

@@ -1,0 +1,112 @@
+"""A model of any type of transformers, as small as it can be: its config's sizes made small by what
+they are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+VOCABULARY, TOKENS = 96, 12
+
+# What is small, and what the fields are called that it is for.
+_SIZES: Mapping[int, str] = {
+    32: "hidden_size d_model n_embd dim embed_dim emb_dim attention_hidden_size hidden_dim "
+    "embedding_size word_embed_proj_dim dim_model projection_dim decoder_hidden_size "
+    "lru_width embedding_dim",
+    48: "intermediate_size ffn_dim n_inner ffn_hidden_size dim_ff d_ff encoder_ffn_dim "
+    "decoder_ffn_dim feed_forward_size shared_expert_intermediate_size inner_dim "
+    "decoder_intermediate_size dense_intermediate_size",
+    16: "moe_intermediate_size expert_dim q_lora_rank kv_lora_rank index_head_dim "
+    "expert_ffn_hidden_size moe_latent_size expert_hidden_size",
+    4: "num_attention_heads n_head num_heads n_heads decoder_attention_heads n_layer_heads "
+    "encoder_attention_heads encoder_num_attention_heads num_experts num_local_experts "
+    "n_routed_experts moe_num_experts index_n_heads attention_heads num_query_heads",
+    2: "num_hidden_layers n_layer num_layers n_layers decoder_layers encoder_layers "
+    "num_key_value_heads num_kv_heads num_experts_per_tok moe_topk moe_k moe_num_experts_per_tok "
+    "num_experts_per_token num_decoder_layers top_k moe_top_k num_selected_experts",
+    8: "head_dim qk_nope_head_dim v_head_dim qk_rope_head_dim kv_channels rotary_dim "
+    "attention_head_size index_topk d_kv global_head_dim swa_head_dim linear_key_head_dim "
+    "linear_value_head_dim",
+    1: "n_group topk_group n_shared_experts first_k_dense_replace num_nextn_predict_layers "
+    "moe_num_shared_experts num_shared_experts n_groups mamba_n_groups",
+    64: "max_position_embeddings n_positions n_ctx max_sequence_length max_seq_len "
+    "max_target_positions sliding_window",
+    VOCABULARY: "vocab_size",
+    0: "attention_dropout hidden_dropout_prob attention_probs_dropout_prob dropout "
+    "resid_pdrop embd_pdrop attn_pdrop hidden_dropout activation_dropout",
+}
+_SMALL = {name: size for size, names in _SIZES.items() for name in names.split()}
+_TOKENS = {"pad_token_id": 0, "bos_token_id": 3, "eos_token_id": 5}
+# May be None by default, which means another size's share.
+_OPTIONAL = frozenset({"head_dim", "num_key_value_heads"})
+# What is tried on top, one after the other, until a model of the type runs.
+CHANGES: tuple[Mapping[str, int], ...] = (
+    {},
+    {"num_key_value_heads": 4, "num_kv_heads": 4},
+    {"num_hidden_layers": 4, "n_layer": 4, "num_layers": 4},
+    {"hidden_size": 64, "num_attention_heads": 4, "head_dim": 16, "num_key_value_heads": 4},
+)
+
+
+def types() -> list[str]:
+    """Every type of causal language model that transformers has."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return list(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+
+
+def build(kind: str, changes: Mapping[str, int]) -> nn.Module:
+    """A tiny model of that type, in training, the same each time; no parameter is zero, which would
+    hide what it takes part in.
+    """
+    import transformers
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    config = _shrunk(CONFIG_MAPPING[kind], {**_SMALL, **changes})
+    for name in ("is_decoder", "use_cache"):
+        if hasattr(config, name):
+            setattr(config, name, name == "is_decoder")
+    names: Any = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind]
+    made: Any = getattr(transformers, names if isinstance(names, str) else names[0])
+    torch.manual_seed(0)
+    model: nn.Module = made._from_config(config, attn_implementation="eager")
+    for parameter in model.parameters():
+        if parameter.numel() > 1 and not parameter.any():
+            nn.init.normal_(parameter, std=0.02)
+    return model.float().train()
+
+
+def batch(device: torch.device) -> dict[str, Tensor]:
+    """Two rows of tokens, some of one ignored."""
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(6, VOCABULARY, (2, TOKENS), generator=generator).to(device)
+    labels = tokens.clone()
+    labels[0, :4] = -100
+    return {"input_ids": tokens, "labels": labels}
+
+
+def _shrunk(kind: Any, small: Mapping[str, int]) -> Any:
+    """A config whose sizes are small, and those of its parts."""
+    default = kind()
+    given = dict(_small_fields(default.to_dict(), small))
+    for name, part in (getattr(kind, "sub_configs", None) or {}).items():
+        if hasattr(part, "to_dict") and getattr(default, name, None) is not None:
+            given[name] = _shrunk(part, small).to_dict()
+    return kind(**given)
+
+
+def _small_fields(fields: Mapping[str, Any], small: Mapping[str, int]) -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        if name in _TOKENS:
+            yield name, _TOKENS[name]
+        elif name in small and isinstance(value, int | float) and not isinstance(value, bool):
+            yield name, type(value)(small[name])
+        elif name in small and value is None and name in _OPTIONAL:
+            yield name, small[name]
+        elif isinstance(value, list) and "layer" in name and len(value) > 2:
+            yield name, value[:2]

@@ -147,7 +147,7 @@ def expect(
     eager = evaluate(pristine, upstream)
     doubles = [t.double() if t.is_floating_point() else t for t in pristine]
     sent = [dy if dy is None else dy.double() for dy in upstream]
-    with _StayInFloat64():  # type: ignore[no-untyped-call]
+    with StayInFloat64():  # type: ignore[no-untyped-call]
         truth = evaluate(doubles, sent)
     chance = torch.Generator(device=inputs[0].device).manual_seed(seed)
 
@@ -197,7 +197,7 @@ def _upstream(
     return tuple(dy if dy is None or layout is None else layout(dy) for dy in sent)
 
 
-class _StayInFloat64(TorchDispatchMode):
+class StayInFloat64(TorchDispatchMode):
     """A reference that asks for float32 (`x.float()`) means "at least": its truth stays float64."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -208,7 +208,7 @@ class _StayInFloat64(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-class _RoundAtRandom(_StayInFloat64):
+class _RoundAtRandom(StayInFloat64):
     """Float64, but each step's result is rounded to `dtype`, to one side or the other.
 
     Steps that PyTorch fuses are taken apart. Those that don't round (a maximum, a selection, a

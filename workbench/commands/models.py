@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from workbench.console import Terminal
 from workbench.errors import UsageError, VerificationFailed
 from workbench.models import Coverage, Row, coverage
 from workbench.options import Json
+
+if TYPE_CHECKING:
+    from workbench.models.training import Training
 
 
 def models(
@@ -24,15 +27,25 @@ def models(
     write: Annotated[
         bool, typer.Option("--write", help="With --all: keep what was seen, and its table.")
     ] = False,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train these for some steps, too, in two dtypes.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show which of transformers' models the library serves: as committed, or tried now."""
+    if train and not types:
+        raise UsageError(
+            "of what is to be trained no type is named", "workbench models llama --train"
+        )
     if write and not every:
         raise UsageError(
             "only what was seen of all types is kept", "workbench models --all --write"
         )
     with Terminal(as_json) as terminal:
         root = session.engine(terminal).repository.root
+        if train:
+            _train(terminal, types or [])
+            return
         found = _tried(terminal, types or [], every) if types or every else coverage.load(root)
         if as_json:
             terminal.answer(found.model_dump(mode="json"))
@@ -45,32 +58,90 @@ def models(
             raise VerificationFailed(f"with the library these are not the same: {names}")
 
 
+def _train(terminal: Terminal, types: Sequence[str]) -> None:
+    """Train each type with the library and without, and say how far from the truth both are.
+
+    Raises:
+        VerificationFailed: one learns something else with the library, or can't be trained.
+    """
+    known = _known(types)
+    from workbench.models import census
+
+    found = census.trained(known, _Counted(terminal, len(known)))
+    if terminal.as_json:
+        said = {
+            k: t if isinstance(t, str) else [x.model_dump() for x in t] for k, t in found.items()
+        }
+        terminal.answer(said)
+    else:
+        rows = [
+            _trained(kind, one) for kind, t in found.items() if not isinstance(t, str) for one in t
+        ]
+        if rows:
+            terminal.table("training", rows)
+        for kind, why in found.items():
+            if isinstance(why, str):
+                terminal.facts(kind, [why])
+    wrong = [k for k, t in found.items() if isinstance(t, str) or not all(x.same for x in t)]
+    if wrong:
+        names = ", ".join(wrong)
+        raise VerificationFailed(f"with the library these did not learn the same: {names}")
+
+
+def _trained(kind: str, training: Training) -> dict[str, str]:
+    theirs, ours = training.theirs, training.ours
+    return {
+        "type": kind,
+        "dtype": training.dtype,
+        "loss": f"{training.first:.3f} to {training.last:.3f}",
+        "losses off": f"{ours.loss:.1e} ({theirs.loss:.1e})",
+        "updates off": f"{ours.update:.1e} ({theirs.update:.1e})",
+        "log-probabilities off": f"{ours.log_probability:.1e} ({theirs.log_probability:.1e})",
+        "of what is allowed": f"{training.excess:.2f}",
+    }
+
+
 def _tried(terminal: Terminal, types: Sequence[str], every: bool) -> Coverage:
     """Each of these types, or all, built and compared.
 
     Raises:
         UsageError: transformers is not installed, or has no such type.
     """
+    known = _known(None if every else types)
+    from workbench.models import census
+
+    return census.census(known, _Counted(terminal, len(known)))
+
+
+def _known(types: Sequence[str] | None) -> list[str]:
+    """These types, or all that there are.
+
+    Raises:
+        UsageError: transformers is not installed, or has no such type.
+    """
     if find_spec("transformers") is None:
-        raise UsageError(
-            "transformers is not installed", "pip install 'kernel-workbench[training]'"
-        )
-    from workbench.models import census, tiny
+        hint = "pip install 'kernel-workbench[training]'"
+        raise UsageError("transformers is not installed", hint)
+    from workbench.models import tiny
 
     known = tiny.types()
-    if unknown := [name for name in types if name not in known]:
+    if unknown := [name for name in types or () if name not in known]:
         raise UsageError(
             f"transformers has no causal language model of type {unknown[0]!r}",
             "workbench models lists those there are",
         )
-    chosen, done = known if every else list(types), 0
+    return known if types is None else list(types)
 
-    def told(row: Row) -> None:
-        nonlocal done
-        done += 1
-        terminal.doing(f"{done} of {len(chosen)}: {row.type}")
 
-    return census.census(chosen, told)
+class _Counted:
+    """Says how many types are done."""
+
+    def __init__(self, terminal: Terminal, count: int) -> None:
+        self._terminal, self._count, self._done = terminal, count, 0
+
+    def __call__(self, kind: str) -> None:
+        self._done += 1
+        self._terminal.doing(f"{self._done} of {self._count}: {kind}")
 
 
 def _show(terminal: Terminal, found: Coverage) -> None:

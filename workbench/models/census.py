@@ -13,13 +13,14 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from workbench.models import Coverage, Row, tiny
+from workbench.models.training import Training
 
 SECONDS = 180  # for one type
 _LIBRARY = "workbench_kernels"
@@ -28,27 +29,40 @@ _LIBRARY = "workbench_kernels"
 _LOSS_WITHIN, _GRADIENT_WITHIN, _OF_THE_LARGEST = 1e-5, 1e-4, 1e-6
 
 
-def census(kinds: Sequence[str], told: Callable[[Row], None]) -> Coverage:
-    """All of these types, two at a time."""
-    found: dict[str, Row] = {}
-    for row in _rows(kinds):
-        found[row.type] = row
-        told(row)
+def census(kinds: Sequence[str], told: Callable[[str], None]) -> Coverage:
+    """All of these types; `told` hears of each as it is done."""
+    rows = {}
+    for kind, row in _each(kinds, measure):
+        rows[kind] = row if isinstance(row, Row) else Row(type=kind, why=row)
+        told(kind)
     versions = {name: version(name) for name in ("transformers", "torch", "triton")}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "interpreter"
-    return Coverage(
-        versions=versions, device=device, rows=tuple(found[kind] for kind in sorted(found))
-    )
+    return Coverage(versions=versions, device=device, rows=tuple(rows[k] for k in sorted(rows)))
 
 
-def _rows(kinds: Sequence[str]) -> Iterator[Row]:
+def trained(
+    kinds: Sequence[str], told: Callable[[str], None]
+) -> dict[str, tuple[Training, ...] | str]:
+    """Of each type a training in every dtype, or why there is none."""
+    found = {}
+    for kind, trainings in _each(kinds, train):
+        found[kind] = trainings
+        told(kind)
+    return {kind: found[kind] for kind in sorted(found)}
+
+
+T = TypeVar("T")
+
+
+def _each(kinds: Sequence[str], work: Callable[[str], T]) -> Iterator[tuple[str, T | str]]:
+    """What `work` gives for each, or what became of its process; one for each core at a time."""
     context = get_context("forkserver")
     context.set_forkserver_preload([f"{__package__}.preloaded"])
     waiting, running = list(reversed(kinds)), dict[Connection, tuple[str, BaseProcess, float]]()
     while waiting or running:
         while waiting and len(running) < (os.cpu_count() or 1):
             ours, theirs = context.Pipe(duplex=False)
-            process: BaseProcess = context.Process(target=_measure, args=(theirs, waiting[-1]))
+            process: BaseProcess = context.Process(target=_work, args=(theirs, work, waiting[-1]))
             process.start()
             theirs.close()
             running[ours] = waiting.pop(), process, monotonic() + SECONDS
@@ -57,26 +71,44 @@ def _rows(kinds: Sequence[str]) -> Iterator[Row]:
         late = [end for end, (_, _, until) in running.items() if until <= monotonic()]
         for end in [end for end in running if end in ready or end in late]:
             kind, process, _ = running.pop(end)
-            yield _answer(end, kind, process)
+            yield kind, _answer(end, process)
 
 
-def _answer(end: Connection, kind: str, process: BaseProcess) -> Row:
+def _answer(end: Connection, process: BaseProcess) -> Any:
     try:
-        if not end.poll():
-            return Row(type=kind, why=f"not done after {SECONDS} s")
-        row: Row = end.recv()
-        return row
+        return end.recv() if end.poll() else f"not done after {SECONDS} s"
     except EOFError:
         process.join()
-        return Row(type=kind, why=f"its process ended with {process.exitcode}")
+        return f"its process ended with {process.exitcode}"
     finally:
         process.kill()
         process.join()
         end.close()
 
 
-def _measure(end: Connection, kind: str) -> None:
-    end.send(measure(kind))
+def _work(end: Connection, work: Callable[[str], Any], kind: str) -> None:
+    end.send(work(kind))
+
+
+def train(kind: str) -> tuple[Training, ...] | str:
+    """Some steps in each dtype, with the library and without; or why that can't be."""
+    from workbench.models import training
+    from workbench_kernels.patching import patch
+    from workbench_kernels.patching.verdicts import Verdicts
+
+    known = Verdicts()
+
+    def serve(model: nn.Module) -> None:
+        patch(model, verdicts=known)
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return tuple(
+            training.compare(kind, dtype, serve, device)
+            for dtype in (torch.float32, torch.bfloat16)
+        )
+    except Exception as error:
+        return _said(error)
 
 
 def measure(kind: str) -> Row:

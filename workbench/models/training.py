@@ -1,0 +1,171 @@
+"""A tiny model trained as it is and patched, on real text: what it learns must be the same.
+
+The truth is the same training in float64. What a training with the library may be off from it is
+what PyTorch's own is, in the same dtype, times a factor: in every loss, in every parameter's update
+and in the log-probabilities of the likeliest tokens. Parameters are kept in float64 beside those
+in 16 bits, where small updates would be lost; they are learnt by SGD, whose updates are the sum of
+the gradients: AdamW makes as much of a gradient that is all rounding as of any other.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+import workbench_kernels
+from workbench.models import tiny
+from workbench_kernels.truth import StayInFloat64
+
+STEPS = 30
+_ROWS, _RATE, _LIKELIEST = 2, 0.05, 5
+# How much farther from the truth than PyTorch: both are luck, and add up over the steps.
+_FACTOR = 3.0
+# What no training in a dtype can know better, as a share of what it is about.
+_LEAST = {torch.float32: 2e-6, torch.bfloat16: 4e-3}
+Serve = Callable[[nn.Module], object]
+
+
+class Deviation(BaseModel):
+    """How far from the truth the losses, the updates and the log-probabilities are, the worst of
+    each as a share; and the parameter whose update that is.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    loss: float
+    update: float
+    log_probability: float
+    parameter: str
+
+
+class Training(BaseModel):
+    """One dtype: PyTorch's deviation and the library's, and by how much the library's is too much
+    at the worst place (over 1: it is).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    dtype: str
+    steps: int
+    first: float
+    last: float
+    theirs: Deviation
+    ours: Deviation
+    excess: float
+
+    @property
+    def same(self) -> bool:
+        """Whether the library learns what PyTorch does."""
+        return self.excess <= 1.0
+
+
+def compare(
+    kind: str, dtype: torch.dtype, serve: Serve, device: torch.device, steps: int = STEPS
+) -> Training:
+    """Train a model of the type three times: in float64, in this dtype, and in it with `serve`."""
+    start = _built(kind).to(device, dtype).double()
+    with StayInFloat64():  # type: ignore[no-untyped-call]
+        truth = _trained(copy.deepcopy(start), steps)
+    theirs = _trained(copy.deepcopy(start).to(dtype), steps)
+    model = copy.deepcopy(start).to(dtype)
+    serve(model)
+    ours = _trained(model, steps)
+    apart = [_apart(found, truth) for found in (theirs, ours)]
+    excess = max(
+        off / (_FACTOR * (apart[0][name] + _LEAST[dtype])) for name, off in apart[1].items()
+    )
+    return Training(
+        dtype=str(dtype).removeprefix("torch."),
+        steps=steps,
+        first=truth.losses[0],
+        last=truth.losses[-1],
+        theirs=_worst(apart[0]),
+        ours=_worst(apart[1]),
+        excess=excess,
+    )
+
+
+class _Trained(BaseModel):
+    """What a training came to."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    losses: list[float]
+    updates: dict[str, Tensor]
+    likeliest: Tensor
+
+
+def _built(kind: str) -> nn.Module:
+    """The first model of the type that takes a step."""
+    errors = []
+    for changes in tiny.CHANGES:
+        try:
+            model = tiny.build(kind, changes)
+            copy.deepcopy(model)(**next(_batches(torch.device("cpu"))))
+            return model
+        except Exception as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _trained(model: nn.Module, steps: int) -> _Trained:
+    device = next(model.parameters()).device
+    before = {name: p.detach().double().clone() for name, p in model.named_parameters()}
+    kept = {name: p.clone() for name, p in before.items()}
+    losses = []
+    torch.manual_seed(0)
+    for _, batch in zip(range(steps), _batches(device), strict=False):
+        loss: Tensor = model(**batch).loss
+        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                if p.grad is not None:
+                    kept[name] -= _RATE * p.grad.double()
+                    p.copy_(kept[name])
+        model.zero_grad()
+        losses.append(float(loss.detach()))
+    model.eval()
+    with torch.no_grad():
+        logits = model(input_ids=next(_batches(device))["input_ids"]).logits
+    likeliest = logits.double().log_softmax(-1).topk(_LIKELIEST).values
+    updates = {name: kept[name] - before[name] for name in kept}
+    return _Trained(losses=losses, updates=updates, likeliest=likeliest)
+
+
+def _batches(device: torch.device) -> Iterator[Mapping[str, Tensor]]:
+    """Rows of this library's own words, a token for each letter."""
+    words = (Path(workbench_kernels.__file__).parent / "truth.py").read_text(encoding="utf-8")
+    letters = [6 + (ord(letter) - 32) % (tiny.VOCABULARY - 6) for letter in words]
+    size = _ROWS * tiny.TOKENS
+    for start in range(0, len(letters) - size, size):
+        tokens = torch.tensor(letters[start : start + size]).view(_ROWS, -1).to(device)
+        yield {"input_ids": tokens, "labels": tokens}
+
+
+def _apart(found: _Trained, truth: _Trained) -> dict[str, float]:
+    """How far from the truth each loss, each update and the log-probabilities are, as a share."""
+    apart = {}
+    for number, (loss, true) in enumerate(zip(found.losses, truth.losses, strict=True)):
+        apart[f"loss {number}"] = abs(loss - true) / abs(true)
+    for name, update in truth.updates.items():
+        size = float(update.norm()) or 1.0
+        apart[f"update {name}"] = float((found.updates[name] - update).norm()) / size
+    off = (found.likeliest - truth.likeliest).abs().max() / truth.likeliest.abs().max()
+    apart["log-probabilities"] = float(off)
+    return apart
+
+
+def _worst(apart: Mapping[str, float]) -> Deviation:
+    updates = {n.removeprefix("update "): v for n, v in apart.items() if n.startswith("update ")}
+    parameter = max(updates, key=lambda name: updates[name])
+    return Deviation(
+        loss=max(v for n, v in apart.items() if n.startswith("loss ")),
+        update=updates[parameter],
+        log_probability=apart["log-probabilities"],
+        parameter=parameter,
+    )

@@ -1,0 +1,1 @@
+"""A model's modules that compute with this library."""

@@ -11,12 +11,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from workbench_kernels.patching import fused_loss
 from workbench_kernels.patching.record import Record
@@ -30,60 +30,91 @@ class Meter:
     accuracy: Tensor | None = None
 
 
+class Call(NamedTuple):
+    """A call that was made on a lazy tensor, without that tensor."""
+
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
 @dataclass(eq=False)
 class Deferred:
-    """What a lazy tensor stands for.
+    """What a lazy tensor stands for: the product of `leaves`, x, weight and bias, or its parent's
+    values; and then `calls`, one after the other, of which the tensors are leaves too.
 
-    `replay` computes it. `leaves` are the tensors that its gradient flows to. `own` says that it
-    would have its own memory, and so could change without its parent.
+    `own` says that it would have memory of its own, and so could change without its parent.
     """
 
     record: Record
-    replay: Callable[[], Tensor]
     leaves: tuple[Tensor, ...]
     meter: Meter
     parent: Deferred | None = None
+    calls: tuple[Call, ...] = ()
     own: bool = True
+    versions: list[int] | None = None
     real: Tensor | None = None
     fused: bool = False  # a loss was computed of it or of what came of it
     children: list[weakref.ref[Deferred]] = field(default_factory=list)
 
     def line(self) -> list[Deferred]:
         """This and what it came of."""
-        return [self] + ([] if self.parent is None else self.parent.line())
+        return [self] if self.parent is None else [self, *self.parent.line()]
 
     def pending(self) -> bool:
         """Whether nobody has seen its values: what someone did to them would go by the record."""
         return all(d.real is None for d in self.line())
 
     def materialise(self) -> Tensor:
-        if self.real is None:
+        if self.real is None and torch.compiler.is_compiling():
+            self.real = self._computed()
+        elif self.real is None:
             # Whoever asks first may want no gradient, and the next one.
             with torch.inference_mode(False), torch.enable_grad():
-                self.real = self.replay()
+                self.real = self._computed()
         return self.real
 
     def settle(self) -> None:
-        """Before a change of values: whoever came of them has had the old ones."""
+        """Before a change of values: what came of them is of the old ones."""
         self.materialise()
         for child in (ref() for ref in self.children):
             if child is not None:
                 child.settle()
 
-    def derive(
-        self, record: Record, call: Callable[[Tensor], Tensor], leaves: Sequence[Tensor], own: bool
-    ) -> Deferred:
+    def derive(self, record: Record, call: Call, own: bool) -> Deferred:
         """What a recorded call makes of it."""
-        child = Deferred(
-            record, lambda: call(self.materialise()), (*self.leaves, *leaves), self.meter, self, own
-        )
+        added = tuple(t for t in call.args if isinstance(t, Tensor) and t.is_floating_point())
+        child = Deferred(record, self.leaves + added, self.meter, self, (call,), own)
         self.children.append(weakref.ref(child))
         return child
 
-    def change(self, record: Record, call: Callable[[Tensor], Tensor]) -> None:
-        """What a recorded call in place makes of it."""
-        before = self.replay
-        self.record, self.replay = record, lambda: call(before())
+    def change(self, record: Record, call: Call) -> bool:
+        """Record a call in place. Whether that can be done: not if others share its values."""
+        alone = self.own and all(child() is None for child in self.children)
+        if alone and record.dtype == self.record.dtype:
+            self.record, self.calls = record, (*self.calls, call)
+            return True
+        return False
+
+    def _computed(self) -> Tensor:
+        value = self._product() if self.parent is None else self.parent.materialise()
+        for func, args, kwargs in self.calls:
+            value = func(value, *args, **kwargs)
+        return value
+
+    def _product(self) -> Tensor:
+        if self.versions is not None and self.versions != _versions(self.leaves):
+            raise RuntimeError(
+                "these logits were never computed, and the head's input or weights have changed "
+                "since; read them before the optimizer's step"
+            )
+        x, weight, *bias = self.leaves
+        with torch.autocast(x.device.type, enabled=False):
+            return F.linear(x, weight, *bias)
+
+
+def _versions(tensors: Sequence[Tensor]) -> list[int]:
+    return [t._version for t in tensors]
 
 
 class LazyLogits(Tensor):
@@ -99,16 +130,15 @@ class LazyLogits(Tensor):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        kwargs = kwargs or {}
-        if func in _METADATA:
-            with torch._C.DisableTorchFunctionSubclass():
-                return func(*args, **kwargs)
-        first = args[0] if args else kwargs.get("input")
+        kwargs = dict(kwargs or {})
+        first = args[0] if args else kwargs.pop("input", None)
         if isinstance(first, LazyLogits):
-            rest = tuple(args[1:])
-            others = {k: v for k, v in kwargs.items() if k != "input"}
-            if first.deferred.pending() and not _any_lazy((rest, others)):
-                answer = _answer(first, func, rest, others)
+            told = _METADATA.get(func)
+            if told is not None:
+                return told(first.deferred, *args[1:], **kwargs)
+            call = Call(func, tuple(args[1:]), kwargs)
+            if first.deferred.pending() and not _any_lazy(call[1:]):
+                answer = _answer(first, call)
                 if answer is not None:
                     return answer
             if func in _HOOKS and any(d.fused for d in first.deferred.line()):
@@ -118,7 +148,12 @@ class LazyLogits(Tensor):
                 )
             if _changes(func):
                 first.deferred.settle()
+            args = (first, *args[1:])
         return func(*_real(args), **_real(kwargs))
+
+
+class _Wrapper(LazyLogits):
+    """Lazy logits without memory."""
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
@@ -135,18 +170,19 @@ class LazyLogits(Tensor):
 def defer(x: Tensor, weight: Tensor, bias: Tensor | None, meter: Meter) -> LazyLogits:
     """The logits x·Wᵀ + bias, later."""
     leaves = (x, weight) if bias is None else (x, weight, bias)
-    seen = [t._version for t in leaves]
+    versions = None if torch.compiler.is_compiling() else _versions(leaves)
+    record = Record(x, weight, bias, x.dtype)
+    return _wrap(Deferred(record, leaves, meter, versions=versions))
 
-    def product() -> Tensor:
-        if [t._version for t in leaves] != seen:
-            raise RuntimeError(
-                "these logits were never computed, and the head's input or weights have changed "
-                "since; read them before the optimizer's step"
-            )
-        with torch.autocast(x.device.type, enabled=False):
-            return F.linear(x, weight, bias)
 
-    return _wrap(Deferred(Record(x, weight, bias, x.dtype), product, leaves, meter))
+def _wrap(deferred: Deferred) -> LazyLogits:
+    if not torch.compiler.is_compiling():
+        return cast(LazyLogits, _Defer.apply(deferred, *deferred.leaves))
+    # A compiled graph can't make tensors without memory: one number, which nobody should read.
+    nothing = deferred.record.x.detach().new_full((), float("nan"))
+    lazy = nothing.as_subclass(LazyLogits)
+    lazy.deferred = deferred
+    return lazy
 
 
 class _Defer(torch.autograd.Function):
@@ -159,7 +195,7 @@ class _Defer(torch.autograd.Function):
         ctx.deferred = deferred
         record = deferred.record
         lazy = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            LazyLogits, record.shape, dtype=record.dtype, device=record.x.device
+            _Wrapper, record.shape, dtype=record.dtype, device=record.x.device
         )
         lazy.deferred = deferred
         return cast(Tensor, lazy)
@@ -178,19 +214,13 @@ class _Defer(torch.autograd.Function):
         return None, *(by_place.get(n) for n in range(len(deferred.leaves)))
 
 
-def _wrap(deferred: Deferred) -> LazyLogits:
-    return cast(LazyLogits, _Defer.apply(deferred, *deferred.leaves))
-
-
 def _real(tree: Any) -> Any:
     """All that is lazy in it, materialised."""
     return tree_map(lambda t: t.deferred.materialise() if isinstance(t, LazyLogits) else t, tree)
 
 
 def _any_lazy(tree: Any) -> bool:
-    found: list[bool] = []
-    tree_map(lambda t: found.append(isinstance(t, LazyLogits)), tree)
-    return any(found)
+    return any(isinstance(t, LazyLogits) for t in tree_leaves(tree))
 
 
 def _changes(func: Callable[..., Any]) -> bool:
@@ -199,34 +229,25 @@ def _changes(func: Callable[..., Any]) -> bool:
     return name in ("__setitem__", "__set__") or (name.endswith("_") and not name.endswith("__"))
 
 
-def _answer(lazy: LazyLogits, func: Any, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _answer(lazy: LazyLogits, call: Call) -> Any:
     """What can be had without values; None for nothing."""
     deferred = lazy.deferred
-    if func is F.cross_entropy:
-        return cross_entropy(deferred, *rest, **kwargs)
-    rule = _RULES.get(func)
+    if call.func is F.cross_entropy:
+        return cross_entropy(deferred, *call.args, **call.kwargs)
+    rule = _RULES.get(call.func)
     if rule is None:
         return None
     try:
-        record = rule.step(deferred.record, *rest, **kwargs)
+        record = rule.step(deferred.record, *call.args, **call.kwargs)
     except TypeError:  # an argument that the rule doesn't know
         return None
     if record is None:
         return None
-    if record is deferred.record and rule.same:
-        return lazy
-
-    def call(real: Tensor) -> Tensor:
-        return cast(Tensor, func(real, *rest, **kwargs))
-
     if rule.in_place:
-        alone = deferred.own and all(child() is None for child in deferred.children)
-        if not alone or record.dtype != deferred.record.dtype:
-            return None
-        deferred.change(record, call)
+        return lazy if deferred.change(record, call) else None
+    if rule.cast and record.dtype == deferred.record.dtype:
         return lazy
-    leaves = [t for t in rest if isinstance(t, Tensor) and t.is_floating_point()]
-    return _wrap(deferred.derive(record, call, leaves, rule.own))
+    return _wrap(deferred.derive(record, call, rule.own))
 
 
 def cross_entropy(deferred: Deferred, *args: Any, **kwargs: Any) -> Tensor | None:
@@ -247,13 +268,13 @@ def cross_entropy(deferred: Deferred, *args: Any, **kwargs: Any) -> Tensor | Non
 
 @dataclass(frozen=True)
 class _Rule:
-    """How a call is recorded. `own`: its result has its own memory. `same`: it is the same tensor
-    where nothing changes.
+    """How a call is recorded. `own`: its result has memory of its own. `cast`: only to change the
+    dtype, so that it gives the very tensor where that is the same.
     """
 
     step: Callable[..., Record | None]
     own: bool = False
-    same: bool = False
+    cast: bool = False
     in_place: bool = False
 
 
@@ -318,7 +339,7 @@ def _table() -> dict[Any, _Rule]:
     rules = {
         **{names: _Rule(step, own=True) for names, step in arithmetic.items()},
         **{names: _Rule(step) for names, step in shapes.items()},
-        **{names: _Rule(step, own=True, same=True) for names, step in casts.items()},
+        **{names: _Rule(step, own=True, cast=True) for names, step in casts.items()},
         "mul_ multiply_": _Rule(Record.times, in_place=True),
         "div_ divide_ true_divide_": _Rule(Record.over, in_place=True),
         "tanh_": _Rule(Record.tanh, in_place=True),
@@ -334,16 +355,30 @@ def _table() -> dict[Any, _Rule]:
     }
 
 
+def _facts() -> dict[Any, Callable[..., Any]]:
+    """What is known of a lazy tensor without its values."""
+    methods: dict[str, Callable[..., Any]] = {
+        "size": lambda d, dim=None: d.record.shape if dim is None else d.record.shape[dim],
+        "dim ndimension": lambda d: len(d.record.shape),
+        "numel nelement": lambda d: d.record.shape.numel(),
+        "__len__": lambda d: d.record.shape[0],
+        "is_floating_point": lambda d: True,
+        "is_complex": lambda d: False,
+    }
+    attributes: dict[str, Callable[..., Any]] = {
+        "shape": lambda d: d.record.shape,
+        "ndim": lambda d: len(d.record.shape),
+        "dtype": lambda d: d.record.dtype,
+        "device": lambda d: d.record.x.device,
+        "is_cuda": lambda d: d.record.x.is_cuda,
+        "requires_grad": lambda d: any(t.requires_grad for t in d.leaves),
+    }
+    return {
+        **{getattr(Tensor, n): fact for names, fact in methods.items() for n in names.split()},
+        **{getattr(Tensor, name).__get__: fact for name, fact in attributes.items()},
+    }
+
+
 _RULES = _table()
-# Answered by the tensor without memory.
-_METADATA = {
-    *(getattr(Tensor, name) for name in "size dim ndimension numel nelement __len__".split()),
-    *(getattr(Tensor, name) for name in "is_floating_point is_complex element_size".split()),
-    *(
-        getattr(Tensor, name).__get__
-        for name in "shape dtype device ndim layout requires_grad is_leaf is_cuda is_cpu".split()
-        + "is_meta is_sparse is_quantized is_nested itemsize".split()
-        if hasattr(Tensor, name)
-    ),
-}
+_METADATA = _facts()
 _HOOKS = {Tensor.register_hook, Tensor.retain_grad}

@@ -26,7 +26,7 @@ class LazyHead:
     def __call__(self, input: Tensor) -> Tensor:
         # Read here, where whoever shards or offloads the weights has them in place.
         weight, bias = self.head.weight, self.head.bias
-        if torch.compiler.is_compiling() or why_real(self.head, input, weight, bias):
+        if why_real(self.head, input, weight, bias):
             return F.linear(input, weight, bias)
         # As autocast would; the loss may be computed outside of it.
         cast = None if bias is None else autocast(bias)
@@ -47,6 +47,8 @@ def why_real(head: nn.Module, x: Tensor, weight: Any, bias: Any) -> str:
     dtypes = {autocast(t.new_empty(0)).dtype for t in tensors}
     if len(dtypes) > 1 or dtypes.pop() not in SUPPORTED:
         return "its input or weights are of a dtype that isn't served, or of two"
-    if torch._C._get_tracing_state() is not None or torch._C._are_functorch_transforms_active():
+    if not torch.compiler.is_compiling() and (
+        torch._C._get_tracing_state() is not None or torch._C._are_functorch_transforms_active()
+    ):
         return "the model is traced or transformed"
     return ""

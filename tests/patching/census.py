@@ -19,41 +19,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from tiny_models import ATTEMPTS, build, difference, step
+from torch import Tensor
 
-VOCABULARY, TOKENS = 96, 12
 SECONDS = 90  # for one type
-
-# What the fields of configs are called, and what is small for them.
-SIZES: dict[str, Any] = {
-    32: "hidden_size d_model n_embd dim embed_dim emb_dim attention_hidden_size hidden_dim "
-    "embedding_size word_embed_proj_dim dim_model projection_dim decoder_hidden_size "
-    "lru_width embedding_dim",
-    48: "intermediate_size ffn_dim n_inner ffn_hidden_size dim_ff d_ff encoder_ffn_dim "
-    "decoder_ffn_dim feed_forward_size shared_expert_intermediate_size inner_dim "
-    "decoder_intermediate_size dense_intermediate_size",
-    16: "moe_intermediate_size expert_dim q_lora_rank kv_lora_rank index_head_dim "
-    "expert_ffn_hidden_size moe_latent_size expert_hidden_size",
-    4: "num_attention_heads n_head num_heads n_heads decoder_attention_heads n_layer_heads "
-    "encoder_attention_heads encoder_num_attention_heads num_experts num_local_experts "
-    "n_routed_experts moe_num_experts index_n_heads attention_heads num_query_heads",
-    2: "num_hidden_layers n_layer num_layers n_layers decoder_layers encoder_layers "
-    "num_key_value_heads num_kv_heads num_experts_per_tok moe_topk moe_k moe_num_experts_per_tok "
-    "num_experts_per_token num_decoder_layers top_k moe_top_k num_selected_experts",
-    8: "head_dim qk_nope_head_dim v_head_dim qk_rope_head_dim kv_channels rotary_dim "
-    "attention_head_size index_topk d_kv global_head_dim swa_head_dim linear_key_head_dim "
-    "linear_value_head_dim",
-    1: "n_group topk_group n_shared_experts first_k_dense_replace num_nextn_predict_layers "
-    "moe_num_shared_experts num_shared_experts n_groups mamba_n_groups",
-    64: "max_position_embeddings n_positions n_ctx max_sequence_length max_seq_len "
-    "max_target_positions sliding_window",
-    VOCABULARY: "vocab_size",
-    0: "pad_token_id attention_dropout hidden_dropout_prob attention_probs_dropout_prob dropout "
-    "resid_pdrop embd_pdrop attn_pdrop hidden_dropout activation_dropout",
-    3: "bos_token_id",
-    5: "eos_token_id",
-}
-SMALL = {name: size for size, names in SIZES.items() for name in names.split()}
 
 
 @dataclass
@@ -71,90 +40,10 @@ class Row:
         return " | ".join([self.type, *yes, self.why])
 
 
-def shrink(config_class: Any, overrides: dict[str, Any]) -> Any:
-    """A config whose sizes are small, and those of its parts."""
-    default = config_class()
-    small = {**SMALL, **overrides}
-    given: dict[str, Any] = {}
-    for name, value in default.to_dict().items():
-        if name in small and isinstance(value, int | float) and not isinstance(value, bool):
-            given[name] = type(value)(small[name])
-        elif name in small and name in ("pad_token_id", "bos_token_id", "eos_token_id"):
-            given[name] = small[name]
-        elif name in small and value is None and name in ("head_dim", "num_key_value_heads"):
-            given[name] = small[name]
-        elif isinstance(value, list) and "layer" in name and value and name != "architectures":
-            given[name] = value[:2] if len(value) > 2 else value
-    for name, part in (getattr(config_class, "sub_configs", None) or {}).items():
-        if hasattr(part, "to_dict") and getattr(default, name, None) is not None:
-            given[name] = shrink(part, overrides).to_dict()
-    return config_class(**given)
-
-
-# Tried one after the other, until a model runs.
-ATTEMPTS: Sequence[dict[str, Any]] = (
-    {},
-    {"num_key_value_heads": 4, "num_kv_heads": 4},
-    {"num_hidden_layers": 4, "n_layer": 4, "num_layers": 4},
-    {"hidden_size": 64, "num_attention_heads": 4, "head_dim": 16, "num_key_value_heads": 4},
-)
-
-
 def types() -> list[str]:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     return list(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-
-
-def build(kind: str, overrides: dict[str, Any]) -> nn.Module:
-    """A tiny model of that type, in training."""
-    import transformers
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    config = shrink(CONFIG_MAPPING[kind], overrides)
-    for name in ("is_decoder", "use_cache"):
-        if hasattr(config, name):
-            setattr(config, name, name == "is_decoder")
-    names = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind]
-    model_class = getattr(transformers, names if isinstance(names, str) else names[0])
-    torch.manual_seed(0)
-    model: nn.Module = model_class._from_config(config, attn_implementation="eager")
-    for p in model.parameters():
-        if p.numel() > 1 and not p.any():
-            nn.init.normal_(p, std=0.02)  # zeros would hide what they take part in
-    return model.float().train()
-
-
-def step(model: nn.Module) -> tuple[Any, dict[str, Tensor]]:
-    """The output and the gradients of one step."""
-    generator = torch.Generator().manual_seed(1)
-    tokens = torch.randint(6, VOCABULARY, (2, TOKENS), generator=generator)
-    labels = tokens.clone()
-    labels[0, :4] = -100
-    torch.manual_seed(2)
-    output = model(input_ids=tokens, labels=labels)
-    output.loss.backward()
-    gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-    return output, gradients
-
-
-def difference(theirs: Any, ours: Any) -> str:
-    """What is not the same of two steps; empty for nothing. Float32 sums in another order differ by
-    a few units in the last place, and through the layers by some more: 1e-4 of the largest.
-    """
-    (output, gradients), (our_output, our_gradients) = theirs, ours
-    loss, our_loss = output.loss.item(), our_output.loss.item()
-    if not abs(loss - our_loss) <= 1e-5 * abs(loss):
-        return f"loss {our_loss} for {loss}"
-    if gradients.keys() != our_gradients.keys():
-        return f"gradients of {sorted(gradients.keys() ^ our_gradients.keys())[:3]}"
-    largest = max(g.abs().max().item() for g in gradients.values())
-    for name, gradient in gradients.items():
-        off = (gradient - our_gradients[name]).abs().max().item()
-        if not off <= 1e-4 * gradient.abs().max().item() + 1e-6 * largest:
-            return f"gradient of {name} off by {off / gradient.abs().max().item():.1e}"
-    return ""
 
 
 def measure(kind: str) -> Row:

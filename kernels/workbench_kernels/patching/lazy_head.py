@@ -22,11 +22,13 @@ class LazyHead:
 
     head: nn.Linear
     meter: Meter = field(default_factory=Meter)
+    compiled: bool = False  # lazy in a compiled graph as well
 
     def __call__(self, input: Tensor) -> Tensor:
         # Read here, where whoever shards or offloads the weights has them in place.
         weight, bias = self.head.weight, self.head.bias
-        if why_real(self.head, input, weight, bias):
+        unseen = torch.compiler.is_compiling() and not self.compiled
+        if unseen or why_real(self.head, input, weight, bias):
             return F.linear(input, weight, bias)
         # As autocast would; the loss may be computed outside of it.
         cast = None if bias is None else autocast(bias)

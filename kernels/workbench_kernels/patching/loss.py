@@ -7,6 +7,7 @@ entropy, is fused. Evaluation and generation get real logits.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -59,7 +60,7 @@ def install(
     token_accuracy: measure it with each fused loss, for `accuracy_of`.
     """
     assert isinstance(head, nn.Linear)
-    forward = LazyHead(head, Meter(token_accuracy))
+    forward = LazyHead(head, Meter(token_accuracy), compiled=_loss_is_seen(model))
     head.forward = forward  # type: ignore[method-assign]
     restore_loss = _install_loss(model)
 
@@ -69,6 +70,15 @@ def install(
         restore_loss()
 
     return undo
+
+
+def _loss_is_seen(model: nn.Module) -> bool:
+    """Whether a compiler that traces the model asks its lazy logits for their loss. It does not for
+    a `CrossEntropyLoss` made in the forward, which Dynamo computes itself.
+    """
+    code = getattr(inspect.unwrap(type(model).forward), "__code__", None)
+    names = set() if code is None else set(code.co_names)
+    return "CrossEntropyLoss" not in names and bool(names & {"loss_function", "cross_entropy"})
 
 
 def _install_loss(model: nn.Module) -> Callable[[], None]:

@@ -230,6 +230,47 @@ def test_compiled_in_one_graph(kind: str, fused: bool) -> None:
     torch.testing.assert_close(ours[0].logits.detach(), theirs[0].logits.detach())
 
 
+class Broken(nn.Module):
+    """A model whose graph a compiler breaks between head and loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(8, 8), nn.Linear(8, 11)
+
+    def forward(self, x: Tensor, target: Tensor) -> Tensor:
+        logits = self.head(self.body(x))
+        torch._dynamo.graph_break()
+        return F.cross_entropy((2.0 * logits).float(), target)
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compiled_in_two_graphs() -> None:
+    torch.manual_seed(0)
+    model, x, target = Broken(), torch.randn(6, 8), torch.arange(6)
+    expected = model(x, target)
+    expected.backward()
+    wanted = [p.grad for p in model.parameters()]
+    install(model, model.head)
+    model.zero_grad()
+    loss = torch.compile(model, backend="aot_eager")(x, target)
+    loss.backward()
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close([p.grad for p in model.parameters()], wanted, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_a_compiled_loss_of_lazy_logits() -> None:
+    torch.manual_seed(0)
+    model, x, target = Broken(), torch.randn(6, 8), torch.arange(6)
+    install(model, model.head)
+    expected = F.cross_entropy(F.linear(x, model.head.weight, model.head.bias) / 3.0, target)
+    compiled = torch.compile(lambda u: F.cross_entropy(u / 3.0, target), backend="aot_eager")
+    loss = compiled(model.head(x))
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
+    wanted = torch.autograd.grad(expected, model.head.weight)
+    torch.testing.assert_close(torch.autograd.grad(loss, model.head.weight), wanted)
+
+
 class LoraLinear(nn.Module):
     """As peft wraps a layer: in its place is a module that calls it, and adds to what it gives."""
 

@@ -136,6 +136,9 @@ class LazyLogits(Tensor):
             told = _METADATA.get(func)
             if told is not None:
                 return told(first.deferred, *args[1:], **kwargs)
+            if func in _PLACES:
+                with torch._C.DisableTorchFunctionSubclass():
+                    return func(*args, **kwargs)
             call = Call(func, tuple(args[1:]), kwargs)
             if first.deferred.pending() and not _any_lazy(call[1:]):
                 answer = _answer(first, call)
@@ -154,6 +157,12 @@ class LazyLogits(Tensor):
 
 class _Wrapper(LazyLogits):
     """Lazy logits without memory."""
+
+    @classmethod
+    @torch.compiler.disable
+    def __torch_function__(cls, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        """Not for a compiler: a graph that is given these breaks at what is called on them."""
+        return super().__torch_function__(func, types, args, kwargs)
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
@@ -179,8 +188,9 @@ def _wrap(deferred: Deferred) -> LazyLogits:
     if not torch.compiler.is_compiling():
         return cast(LazyLogits, _Defer.apply(deferred, *deferred.leaves))
     # A compiled graph can't make tensors without memory: one number, which nobody should read.
-    nothing = deferred.record.x.detach().new_full((), float("nan"))
-    lazy = nothing.as_subclass(LazyLogits)
+    record = deferred.record
+    nothing = record.x.detach().new_full((), float("nan"), dtype=record.dtype)
+    lazy = nothing.expand(record.shape).as_subclass(LazyLogits)
     lazy.deferred = deferred
     return lazy
 
@@ -381,4 +391,5 @@ def _facts() -> dict[Any, Callable[..., Any]]:
 
 _RULES = _table()
 _METADATA = _facts()
+_PLACES = {Tensor.stride, Tensor.storage_offset}  # a compiler asks where the values are
 _HOOKS = {Tensor.register_hook, Tensor.retain_grad}

@@ -252,6 +252,8 @@ def test_gradients_of_logits_are_refused_after_a_loss_without_them() -> None:
     _loss(u)
     with pytest.raises(RuntimeError, match="get no gradient"):
         u.retain_grad()
+    u.register_hook(print).remove()
+    assert u.deferred.real is None
 
 
 def test_gradients_of_logits_asked_for_in_time_are_there() -> None:

@@ -6,13 +6,18 @@ import copy
 import pickle
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from tiny_models import VOCABULARY, batch, build, difference, step
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
 
 from workbench_kernels.patching.lazy import LazyLogits
 from workbench_kernels.patching.loss import accuracy_of, head_of, install, prove
@@ -269,6 +274,43 @@ def test_a_compiled_loss_of_lazy_logits() -> None:
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
     wanted = torch.autograd.grad(expected, model.head.weight)
     torch.testing.assert_close(torch.autograd.grad(loss, model.head.weight), wanted)
+
+
+@pytest.fixture
+def process_group(tmp_path: Path) -> Iterator[None]:
+    """Of this process alone."""
+    dist.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
+    )
+    yield
+    dist.destroy_process_group()
+
+
+def _whole(gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+    """By the names they have without a wrapper, and gathered."""
+    return {
+        name.removeprefix("module."): g.full_tensor() if isinstance(g, DTensor) else g
+        for name, g in gradients.items()
+    }
+
+
+@pytest.mark.usefixtures("process_group")
+@pytest.mark.parametrize("head_alone", [False, True])
+def test_sharded_by_fsdp(llama: nn.Module, head_alone: bool) -> None:
+    """A head that is sharded for itself takes its weights away after its forward: real logits."""
+    patched, head = _patched(llama)
+    for part in [*patched.model.layers, *([head] if head_alone else []), patched]:
+        fully_shard(part)
+    output, gradients = step(patched)
+    assert _is_fused(output) != head_alone
+    assert not difference(step(llama), (output, _whole(gradients)))
+
+
+@pytest.mark.usefixtures("process_group")
+def test_replicated_by_ddp(llama: nn.Module) -> None:
+    patched, _ = _patched(llama)
+    output, gradients = step(DistributedDataParallel(patched))
+    assert _is_fused(output) and not difference(step(llama), (output, _whole(gradients)))
 
 
 class LoraLinear(nn.Module):

@@ -9,6 +9,7 @@ were made on the lazy ones, so that they are what they would have been.
 from __future__ import annotations
 
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
@@ -17,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.hooks import RemovableHandle
 
 from workbench_kernels.patching import fused_loss
 from workbench_kernels.patching.record import Record
@@ -52,10 +54,14 @@ class Deferred:
     parent: Deferred | None = None
     calls: tuple[Call, ...] = ()
     own: bool = True
-    versions: list[int] | None = None
     real: Tensor | None = None
     fused: bool = False  # a loss was computed of it or of what came of it
     children: list[weakref.ref[Deferred]] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)  # of the leaves; none in a graph
+
+    def __post_init__(self) -> None:
+        if not torch.compiler.is_compiling():
+            self.versions = [t._version for t in self.leaves]
 
     def line(self) -> list[Deferred]:
         """This and what it came of."""
@@ -97,24 +103,20 @@ class Deferred:
         return False
 
     def _computed(self) -> Tensor:
+        if self.versions and self.versions != [t._version for t in self.leaves]:
+            raise RuntimeError(
+                "these logits were never computed, and the head's input or weights have changed "
+                "since; read them before the optimizer's step"
+            )
         value = self._product() if self.parent is None else self.parent.materialise()
         for func, args, kwargs in self.calls:
             value = func(value, *args, **kwargs)
         return value
 
     def _product(self) -> Tensor:
-        if self.versions is not None and self.versions != _versions(self.leaves):
-            raise RuntimeError(
-                "these logits were never computed, and the head's input or weights have changed "
-                "since; read them before the optimizer's step"
-            )
         x, weight, *bias = self.leaves
         with torch.autocast(x.device.type, enabled=False):
             return F.linear(x, weight, *bias)
-
-
-def _versions(tensors: Sequence[Tensor]) -> list[int]:
-    return [t._version for t in tensors]
 
 
 class LazyLogits(Tensor):
@@ -144,11 +146,8 @@ class LazyLogits(Tensor):
                 answer = _answer(first, call)
                 if answer is not None:
                     return answer
-            if func in _HOOKS and any(d.fused for d in first.deferred.line()):
-                raise RuntimeError(
-                    "the loss was computed without these logits, so they get no gradient from it; "
-                    "ask for it before the loss"
-                )
+            if func in _HOOKS and first.deferred.fused:
+                return _without_gradient(func)
             if _changes(func):
                 first.deferred.settle()
             args = (first, *args[1:])
@@ -179,9 +178,7 @@ class _Wrapper(LazyLogits):
 def defer(x: Tensor, weight: Tensor, bias: Tensor | None, meter: Meter) -> LazyLogits:
     """The logits x·Wᵀ + bias, later."""
     leaves = (x, weight) if bias is None else (x, weight, bias)
-    versions = None if torch.compiler.is_compiling() else _versions(leaves)
-    record = Record(x, weight, bias, x.dtype)
-    return _wrap(Deferred(record, leaves, meter, versions=versions))
+    return _wrap(Deferred(Record(x, weight, bias, x.dtype), leaves, meter))
 
 
 def _wrap(deferred: Deferred) -> LazyLogits:
@@ -231,6 +228,19 @@ def _real(tree: Any) -> Any:
 
 def _any_lazy(tree: Any) -> bool:
     return any(isinstance(t, LazyLogits) for t in tree_leaves(tree))
+
+
+def _without_gradient(func: Callable[..., Any]) -> RemovableHandle:
+    """What logits answer when they are asked for their gradient after a loss without them.
+
+    A hook is taken and never called: FSDP hangs one on each output, to know when backward begins.
+    """
+    if func is Tensor.register_hook:
+        return RemovableHandle(OrderedDict())
+    raise RuntimeError(
+        "the loss was computed without these logits, so they get no gradient from it; call "
+        "retain_grad before the loss"
+    )
 
 
 def _changes(func: Callable[..., Any]) -> bool:
@@ -391,5 +401,6 @@ def _facts() -> dict[Any, Callable[..., Any]]:
 
 _RULES = _table()
 _METADATA = _facts()
-_PLACES = {Tensor.stride, Tensor.storage_offset}  # a compiler asks where the values are
+# Where the values are, which compilers and FSDP ask: nowhere, and they are no part of others.
+_PLACES = {Tensor.stride, Tensor.storage_offset, Tensor._base.__get__}  # type: ignore[union-attr]
 _HOOKS = {Tensor.register_hook, Tensor.retain_grad}

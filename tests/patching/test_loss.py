@@ -341,7 +341,7 @@ def test_an_adapter_on_the_head_is_not_lost(llama: nn.Module, patched_first: boo
     if patched_first:
         install(patched, base)
     else:
-        assert head_of(patched) == "its head is LoraLinear, not nn.Linear"
+        assert head_of(patched) == "its head is test_loss.LoraLinear, not nn.Linear"
     theirs, ours = step(adapted), step(patched)
     assert not difference(theirs, ours) and "lm_head.lora_B.weight" in ours[1]
 
@@ -355,7 +355,7 @@ class Quantised(nn.Linear):
 
 def test_a_head_that_computes_in_another_way_is_left_alone(llama: nn.Module) -> None:
     llama.lm_head = Quantised(32, VOCABULARY)
-    assert head_of(llama) == "its head is Quantised, not nn.Linear"
+    assert head_of(llama) == "its head is test_loss.Quantised, not nn.Linear"
 
 
 def test_a_head_with_hooks_gives_them_real_logits(llama: nn.Module) -> None:

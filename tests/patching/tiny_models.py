@@ -41,7 +41,8 @@ SIZES: dict[str, Any] = {
     3: "bos_token_id",
     5: "eos_token_id",
 }
-_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")
+_MAY_BE_NONE = """head_dim num_key_value_heads n_routed_experts n_shared_experts n_group topk_group
+num_experts_per_tok pad_token_id bos_token_id eos_token_id""".split()
 SMALL = {name: size for size, names in SIZES.items() for name in names.split()}
 
 
@@ -53,13 +54,14 @@ def shrink(config_class: Any, overrides: dict[str, Any]) -> Any:
     for name, value in default.to_dict().items():
         if name in small and isinstance(value, int | float) and not isinstance(value, bool):
             given[name] = type(value)(small[name])
-        elif value is None and name in ("head_dim", "num_key_value_heads", *_TOKENS):
+        elif value is None and name in _MAY_BE_NONE:
             given[name] = small[name]
         elif isinstance(value, list) and "layer" in name:
-            given[name] = value[:2]
-    for name, part in (getattr(config_class, "sub_configs", None) or {}).items():
-        if hasattr(part, "to_dict") and getattr(default, name, None) is not None:
-            given[name] = shrink(part, overrides).to_dict()
+            given[name] = [*value[:1], *[v for v in value if v != value[0]][:1], *value[1:2]][:2]
+    for name in getattr(config_class, "sub_configs", None) or {}:
+        part = getattr(default, name, None)
+        if hasattr(part, "to_dict"):
+            given[name] = shrink(type(part), overrides)
     return config_class(**given)
 
 
@@ -68,6 +70,7 @@ ATTEMPTS: Sequence[dict[str, Any]] = (
     {},
     {"num_key_value_heads": 4, "num_kv_heads": 4},
     {"num_hidden_layers": 4, "n_layer": 4, "num_layers": 4},
+    {"num_experts_per_tok": 1, "hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0},
     {"hidden_size": 64, "num_attention_heads": 4, "head_dim": 16, "num_key_value_heads": 4},
 )
 
@@ -78,14 +81,16 @@ def build(kind: str, overrides: dict[str, Any]) -> nn.Module:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    config = shrink(CONFIG_MAPPING[kind], overrides)
+    names = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind]
+    model_class = getattr(transformers, names if isinstance(names, str) else names[0])
+    config = shrink(model_class.config_class or CONFIG_MAPPING[kind], overrides)
     for name in ("is_decoder", "use_cache"):
         if hasattr(config, name):
             setattr(config, name, name == "is_decoder")
-    names = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind]
-    model_class = getattr(transformers, names if isinstance(names, str) else names[0])
     torch.manual_seed(0)
     model: nn.Module = model_class._from_config(config, attn_implementation="eager")
+    if hasattr(model, "set_default_language"):
+        model.set_default_language(config.languages[0])
     for p in model.parameters():
         if p.numel() > 1 and not p.any():
             nn.init.normal_(p, std=0.02)  # zeros would hide what they take part in

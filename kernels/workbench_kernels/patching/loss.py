@@ -32,11 +32,18 @@ def head_of(model: nn.Module) -> tuple[str, nn.Module] | str:
         if isinstance(found, str):
             return found
         head = found
+    head = _trained(head)
     if not isinstance(head, nn.Linear) or type(head).forward is not nn.Linear.forward:
-        return f"its head is {type(head).__name__}, not nn.Linear"
+        return f"its head is {type(head).__module__}.{type(head).__name__}, not nn.Linear"
     if "forward" in vars(head):
         return "its head's forward is replaced already"
     return names[id(head)], head
+
+
+def _trained(head: Any) -> Any:
+    """The copy of a head that is trained in its place, where peft keeps one (`modules_to_save`)."""
+    copies = getattr(head, "modules_to_save", None)
+    return next(iter(copies.values())) if isinstance(copies, nn.ModuleDict) and copies else head
 
 
 def _as_wide_as_vocabulary(model: nn.Module) -> nn.Module | str:
@@ -60,9 +67,10 @@ def install(
     token_accuracy: measure it with each fused loss, for `accuracy_of`.
     """
     assert isinstance(head, nn.Linear)
-    forward = LazyHead(head, Meter(token_accuracy), compiled=_loss_is_seen(model))
+    owner = _with_loss(model)
+    forward = LazyHead(head, Meter(token_accuracy), compiled=_loss_is_seen(owner))
     head.forward = forward  # type: ignore[method-assign]
-    restore_loss = _install_loss(model)
+    restore_loss = _install_loss(owner)
 
     def undo() -> None:
         if vars(head).get("forward") is forward:
@@ -70,6 +78,12 @@ def install(
         restore_loss()
 
     return undo
+
+
+def _with_loss(model: nn.Module) -> nn.Module:
+    """The model of transformers that computes the loss: this one, or what wraps it says which."""
+    of_theirs = (m for m in model.modules() if hasattr(type(m), "loss_function"))
+    return next(of_theirs, model)
 
 
 def _loss_is_seen(model: nn.Module) -> bool:

@@ -76,7 +76,7 @@ def measure(kind: str) -> Row:
 
     def spy(deferred: Any) -> Tensor:
         frame = sys._getframe(1)
-        while frame.f_back and "func" not in frame.f_locals:
+        while frame.f_back and "types" not in frame.f_locals:
             frame = frame.f_back
         needed.append(getattr(frame.f_locals.get("func"), "__name__", "?"))
         return materialise(deferred)

@@ -84,13 +84,15 @@ def build(kind: str, overrides: dict[str, Any]) -> nn.Module:
     names = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind]
     model_class = getattr(transformers, names if isinstance(names, str) else names[0])
     config = shrink(model_class.config_class or CONFIG_MAPPING[kind], overrides)
-    if not hasattr(config, "vocab_size"):
-        config = config.get_text_config()
     for name in ("is_decoder", "use_cache"):
         if hasattr(config, name):
             setattr(config, name, name == "is_decoder")
     torch.manual_seed(0)
-    model: nn.Module = model_class._from_config(config, attn_implementation="eager")
+    try:
+        model: nn.Module = model_class._from_config(config, attn_implementation="eager")
+    except AttributeError:  # the text's part of a model for more than text
+        config = config.get_text_config()
+        model = model_class._from_config(config, attn_implementation="eager")
     if hasattr(model, "set_default_language"):
         model.set_default_language(config.languages[0])
     for p in model.parameters():

@@ -9,12 +9,15 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from workbench_kernels.launch import interpreted
+from workbench_kernels.patching.experts import Experts
+from workbench_kernels.patching.mlps import Mlps
 from workbench_kernels.patching.norms import Norms
 from workbench_kernels.patching.report import Entry, Report
-from workbench_kernels.patching.rule import Rule, Undo
+from workbench_kernels.patching.rule import Rule, Undo, Verdict
 from workbench_kernels.patching.verdicts import Verdicts
 
-RULES: tuple[Rule, ...] = (Norms(),)
+RULES: tuple[Rule, ...] = (Norms(), Mlps(), Experts())
+_REPLACED = Verdict(reason="its forward is another than its class's already")
 _UNDO: WeakKeyDictionary[nn.Module, list[Undo]] = WeakKeyDictionary()
 
 
@@ -55,7 +58,7 @@ def patch(
         if only is not None and rule.kind not in only:
             continue
         for path, module in rule.candidates(model):
-            verdict = verdicts.find(rule, module)
+            verdict = _REPLACED if "forward" in vars(module) else verdicts.find(rule, module)
             if verdict.served:
                 undo.append(rule.install(module, verdict))
             entries.append(Entry(path, rule.kind, type(module).__name__, verdict))

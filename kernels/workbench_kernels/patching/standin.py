@@ -1,0 +1,103 @@
+"""A module whose children cost next to nothing, however wide they are: what it computes besides
+them shows, and what it calls them with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Call(NamedTuple):
+    """A child that was called, with what, and what it gave."""
+
+    name: str
+    input: Tensor
+    output: Tensor
+
+
+def sizes(module: nn.Module) -> tuple[int, int] | None:
+    """How wide a projection's input and output are; wrapped or quantised ones say so, too."""
+    given, gives = getattr(module, "in_features", None), getattr(module, "out_features", None)
+    return (given, gives) if isinstance(given, int) and isinstance(gives, int) else None
+
+
+def is_stateless(module: nn.Module) -> bool:
+    """Whether it has neither parameters nor buffers, as an activation."""
+    return next(module.parameters(), None) is None and next(module.buffers(), None) is None
+
+
+def is_activation(child: nn.Module) -> bool:
+    """Whether a child computes something of its own, without any weight: a stand-in keeps it."""
+    passive = isinstance(child, nn.modules.dropout._DropoutNd | nn.Identity)
+    return is_stateless(child) and not passive and sizes(child) is None
+
+
+def draw_weights(module: nn.Module) -> dict[str, Tensor]:
+    """In float64, by the name of each child but activations: a number for each column that it
+    gives, or a single one where it gives as many as it is given. And values for the module's own
+    parameters, unlike those of a new module: there a factor of 1 hides.
+    """
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    chance = torch.Generator().manual_seed(0)
+    drawn = {}
+    for name, child in module.named_children():
+        if not is_activation(child):
+            widths = sizes(child)
+            shape = () if widths is None else (widths[1],)
+            values = torch.randn(shape, generator=chance, dtype=torch.float64)
+            drawn[name] = values + values.sign()
+    for name, parameter in module.named_parameters(recurse=False):
+        drawn[name] = 0.4 + torch.rand(parameter.shape, generator=chance, dtype=torch.float64)
+    return {name: values.to(device) for name, values in drawn.items()}
+
+
+def stand_in(
+    module: nn.Module, weights: Mapping[str, Tensor], calls: list[Call] | None = None
+) -> nn.Module:
+    """The module with these weights: a child's output is its input, repeated or cut to its width,
+    times its weight. Nothing else is copied, and no hook is called. `calls` takes notes.
+    """
+    twin = _shell(module)
+    boxes = {
+        name: _box(name, child, weights[name], calls)
+        for name, child in module.named_children()
+        if name in weights
+    }
+    own = {name: weights[name] for name in _own(module)}
+    twin.__dict__["_modules"] = {**module._modules, **boxes}
+    twin.__dict__["_parameters"] = {n: p for n, p in module._parameters.items() if n not in own}
+    twin.__dict__.update(own)
+    return twin
+
+
+def _own(module: nn.Module) -> Iterator[str]:
+    return (name for name, _ in module.named_parameters(recurse=False))
+
+
+def _shell(module: nn.Module) -> nn.Module:
+    """Another module with the same attributes, not yet copied."""
+    twin: nn.Module = object.__new__(type(module))
+    twin.__dict__.update(module.__dict__)
+    return twin
+
+
+def _box(name: str, child: nn.Module, weight: Tensor, calls: list[Call] | None) -> nn.Module:
+    """A child with the child's class and attributes, that computes next to nothing."""
+
+    def forward(input: Tensor) -> Tensor:
+        x = input
+        if weight.dim():
+            x = x[..., torch.arange(len(weight), device=x.device) % x.shape[-1]]
+        output = x * weight
+        if calls is not None:
+            calls.append(Call(name, input.clone(), output.clone()))
+        return output
+
+    box = _shell(child)
+    box.__dict__.update({key: value for key, value in vars(nn.Module()).items() if "hook" in key})
+    box.__dict__.update(forward=forward, _compiled_call_impl=None)
+    return box

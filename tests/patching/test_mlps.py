@@ -18,6 +18,7 @@ from workbench_kernels.patching.proof import prove
 from workbench_kernels.patching.verdicts import Verdicts
 
 HIDDEN, INNER, EXPERTS = 16, 24, 3
+GATED = {"feed_forward_proj": "gated-gelu", "dropout_rate": 0.1}
 
 
 def _of(model: str, name: str, **settings: Any) -> nn.Module:
@@ -36,7 +37,7 @@ def _drawn(module: nn.Module) -> nn.Module:
     torch.manual_seed(0)
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=5.0 / HIDDEN**0.5)
-    return module.to(testing.device(), torch.bfloat16)
+    return module.to(testing.device(), torch.bfloat16).eval()
 
 
 def _patch(module: nn.Module) -> Report:
@@ -97,11 +98,19 @@ def _assert_served(module: nn.Module, mode: str) -> None:
         ),
         ("deepseek_v4", "DeepseekV4MLP", {"swiglu_limit": 7.0}, "silu, limit 7"),
         ("bitnet", "BitNetMLP", {}, "relu2"),
+        ("t5", "T5DenseGatedActDense", {"d_model": HIDDEN, "d_ff": INNER, **GATED}, "gelu_tanh"),
         ("modernbert-decoder", "ModernBertDecoderMLP", {}, "gelu"),
     ],
 )
 def test_serves(model: str, name: str, settings: dict[str, Any], mode: str) -> None:
     _assert_served(_of(model, name, **settings), mode)
+
+
+def test_a_forward_that_takes_three_dimensions_only_is_served() -> None:
+    module = _of("moshi", "MoshiGatingMLP", ffn_dim=2 * INNER)
+    plain = copy.deepcopy(module)
+    assert _only(_patch(module)) == "silu"
+    _assert_same(plain, module, _input(2, 5))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +211,7 @@ def test_what_is_around_stays() -> None:
     module, x = _drawn(_Around()), _input(2, 5)
     plain = copy.deepcopy(module)
     assert _only(_patch(module)) == "silu"
-    _assert_same(plain.eval(), module.eval(), x)
+    _assert_same(plain, module, x)
     assert torch.equal(module(x, index=0), plain(x)[0])
     assert (module.train()(x) == 0).float().mean() > 0.3
 
@@ -280,7 +289,7 @@ class _Weighted(_Mlp):
         (_OnlyInTraining, "something else"),
         (_Two, "more than one: x, residual"),
         (_Detached, "d(input)"),
-        (_Weighted, "dtype"),
+        (_Weighted, "size mismatch"),
     ],
     ids=lambda v: getattr(v, "__name__", ""),
 )
@@ -289,6 +298,12 @@ def test_leaves_alone_what_is_else(kind: type[_Mlp], reason: str) -> None:
     said = _only(_patch(module))
     assert said.startswith("left") and reason in said
     assert "forward" not in vars(module)
+
+
+def test_a_projection_kept_in_float32_is_left() -> None:
+    module = _drawn(_Mlp())
+    module.down.float()
+    assert "torch.bfloat16 and torch.float32" in _only(_patch(module))
 
 
 class _Plain(nn.Module):

@@ -114,8 +114,12 @@ def _ways(module: nn.Module, code: Callable[..., Any], parts: int) -> Iterator[d
     limits: list[dict[str, Any]] = [{}, *({"limit": number} for number in numbers)]
     offsets: list[dict[str, Any]] = [{}, {"up_offset": 1.0}]
     orders = ("gate, up", "up, gate") if parts == 2 else ("gate, up", "up, gate", "interleaved")
+    # One with a dimension may be of another dtype, and gate times it would be, too.
+    factors = [
+        name for name in scales(module) if not getattr(getattr(module, name, 1.0), "ndim", 0)
+    ]
     for scale, limit, offset, activation, order in product(
-        scales(module), limits, offsets, activations, orders
+        factors, limits, offsets, activations, orders
     ):
         yield {"order": order, "gate_scale": scale, "glu": {**activation, **limit, **offset}}
 

@@ -49,6 +49,8 @@ class Mlps:
         required = _required(module)
         if len(required) != 1:
             return Verdict(reason=f"its forward asks for more than one: {', '.join(required)}")
+        if len(dtypes := _weight_dtypes(module)) > 1:
+            return Verdict(reason=f"its projections' weights are of {' and '.join(dtypes)}")
         try:
             settings = {"input": required[0], **_settings(module)}
         except _Unlike as unlike:
@@ -102,6 +104,12 @@ def _fit(widths: list[tuple[int, int]]) -> int | None:
     else:
         return None
     return next(fits, None)
+
+
+def _weight_dtypes(module: nn.Module) -> list[str]:
+    """Those of its projections. Where one is kept in float32, a forward may cast for it."""
+    weights = (getattr(child, "weight", None) for child in module.children() if sizes(child))
+    return sorted({str(weight.dtype) for weight in weights if isinstance(weight, Tensor)})
 
 
 def _has_activation(module: nn.Module) -> bool:
@@ -210,6 +218,13 @@ def _prove(module: nn.Module, settings: Mapping[str, Any]) -> Proof:
         y: Tensor = type(module).forward(stand_in(module, tensors), x)
         return y
 
+    def takes(**tensors: Tensor) -> bool:
+        try:
+            theirs(**tensors)
+        except (RuntimeError, ValueError, IndexError):
+            return False
+        return True
+
     def ours(**tensors: Tensor) -> Tensor:
         x = tensors.pop(_INPUT)
         twin = stand_in(module, tensors)
@@ -224,6 +239,8 @@ def _prove(module: nn.Module, settings: Mapping[str, Any]) -> Proof:
         for rows in _ROWS:
             tensors = {_INPUT: spread * _draw(module, rows), **draw_weights(module)}
             cast = {name: t.to(dtype) for name, t in tensors.items()}
+            if rows != _ROWS[0] and not takes(**cast):
+                continue  # it has no use for another shape
             seen.append(found := prove(theirs, ours, cast))
             if found.wrong:
                 return found

@@ -20,9 +20,14 @@ class Call(NamedTuple):
 
 
 def sizes(module: nn.Module) -> tuple[int, int] | None:
-    """How wide a projection's input and output are; wrapped or quantised ones say so, too."""
+    """How wide a projection's input and output are. Wrapped and quantised ones say so, too; what
+    has a single child is as wide as that.
+    """
     given, gives = getattr(module, "in_features", None), getattr(module, "out_features", None)
-    return (given, gives) if isinstance(given, int) and isinstance(gives, int) else None
+    if isinstance(given, int) and isinstance(gives, int):
+        return given, gives
+    children = list(module.children())
+    return sizes(children[0]) if len(children) == 1 else None
 
 
 def is_stateless(module: nn.Module) -> bool:
@@ -86,7 +91,7 @@ def _shell(module: nn.Module) -> nn.Module:
 
 
 def _box(name: str, child: nn.Module, weight: Tensor, calls: list[Call] | None) -> nn.Module:
-    """A child with the child's class and attributes, that computes next to nothing."""
+    """What has the child's class and attributes, but this weight, and computes next to nothing."""
 
     def forward(input: Tensor) -> Tensor:
         x = input
@@ -99,5 +104,5 @@ def _box(name: str, child: nn.Module, weight: Tensor, calls: list[Call] | None) 
 
     box = _shell(child)
     box.__dict__.update({key: value for key, value in vars(nn.Module()).items() if "hook" in key})
-    box.__dict__.update(forward=forward, _compiled_call_impl=None)
+    box.__dict__.update(_parameters={}, weight=weight, forward=forward, _compiled_call_impl=None)
     return box

@@ -216,6 +216,19 @@ def test_what_is_around_stays() -> None:
     assert (module.train()(x) == 0).float().mean() > 0.3
 
 
+def test_a_dropout_without_a_module_is_drawn_as_the_module_draws_it() -> None:
+    module, x = _of("seed_oss", "SeedOssMLP", residual_dropout=0.5).train(), _input(2, 5)
+    plain = copy.deepcopy(module)
+    assert _only(_patch(module)) == "silu"
+    _assert_same(plain.eval(), module.eval(), x)
+    plain.train()
+    module.train()
+    torch.manual_seed(2)
+    expected = plain(x)
+    torch.manual_seed(2)
+    assert torch.equal(module(x) == 0, expected == 0)
+
+
 class _NearlyOne(_Mlp):
     def made(self, gate: Tensor, up: Tensor) -> Tensor:
         return F.silu(gate * 1.0001) * up
@@ -251,8 +264,8 @@ class _WritesInput(_Mlp):
 
 
 class _Dropout(_Mlp):
-    def forward(self, x: Tensor) -> Tensor:
-        return F.dropout(super().forward(x), 0.1, self.training)
+    def made(self, gate: Tensor, up: Tensor) -> Tensor:
+        return F.dropout(super().made(gate, up), 0.1, self.training)
 
 
 class _OnlyInTraining(_Mlp):

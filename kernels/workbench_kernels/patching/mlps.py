@@ -9,11 +9,13 @@ the activation is not called any more.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from inspect import Parameter, signature, unwrap
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench_kernels.launch import SUPPORTED
@@ -80,6 +82,8 @@ def _mlp_forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
     y = gated.join(self, parts, settings)
     for name in settings["after"]:
         y = getattr(self, name)(y)
+    if settings["dropout"]:
+        y = F.dropout(y, getattr(self, settings["dropout"]), self.training)
     return y * getattr(self, settings["scale"]) if settings["scale"] else y
 
 
@@ -142,13 +146,14 @@ def _settings(module: nn.Module) -> dict[str, Any]:
         _Unlike: it computes something else.
     """
     weights = draw_weights(module)
-    trace, again, evaluating = (_trace(module, weights, mode) for mode in (True, True, False))
-    if not _same(trace.y, again.y):
-        raise _Unlike("in training it draws random numbers, outside of its children")
-    if not _same(trace.y, evaluating.y):
-        raise _Unlike("in training it computes something else, outside of its children")
+    trace, training, again = (_trace(module, weights, seed) for seed in (None, 0, 1))
     before, projections, after = _order(trace)
     twin = stand_in(module, weights)
+    dropout = ""
+    if not _same(training.y, again.y):
+        dropout = _dropout(module, training)
+    elif not _same(training.y, trace.y):
+        raise _Unlike("in training it computes something else, outside of its children")
     parts = [call.output for call in projections]
     how = gated.find(twin, type(module).forward, parts, after[0].input)
     if how is None:
@@ -158,24 +163,45 @@ def _settings(module: nn.Module) -> dict[str, Any]:
         if _same(trace.y, last * getattr(twin, scale) if scale else last):
             names = {"before": before, "projections": projections, "after": after}
             listed = {key: [call.name for call in calls] for key, calls in names.items()}
-            return {**listed, "scale": scale, **how}
+            return {**listed, "dropout": dropout, "scale": scale, **how}
     raise _Unlike(f"what {after[-1].name} gives is not its result")
 
 
-def _trace(module: nn.Module, weights: Mapping[str, Tensor], training: bool) -> _Trace:
-    """In float64."""
+def _trace(module: nn.Module, weights: Mapping[str, Tensor], seed: int | None) -> _Trace:
+    """In float64; in training, with random numbers from this seed, or without one evaluating."""
     calls: list[Call] = []
-    twin = stand_in(module, weights, calls)
-    twin.__dict__["training"] = training
+    twin = stand_in(module, weights, calls, training=seed is not None)
     x = gated.sized(_draw(module, _ROWS[0]))
     given = x.clone()
-    with torch.no_grad():
+    with torch.no_grad(), _seeded(seed or 0):
         y = type(module).forward(twin, given)
     if not isinstance(y, Tensor):
         raise _Unlike(f"its result is a {type(y).__name__}")
     if not _same(x, given):
         raise _Unlike("it writes into its input")
     return _Trace(x, calls, y)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+def _dropout(module: nn.Module, training: _Trace) -> str:
+    """The name of the share that is dropped of what the last child gives, as drawn from seed 0.
+
+    Raises:
+        _Unlike: what is random is something else.
+    """
+    for name, value in vars(module).items():
+        if isinstance(value, float) and 0.0 < value < 1.0:
+            with _seeded(0):
+                dropped = F.dropout(training.calls[-1].output, value)
+            if _same(dropped, training.y):
+                return name
+    raise _Unlike("in training it draws random numbers, outside of its children")
 
 
 def _order(trace: _Trace) -> tuple[list[Call], list[Call], list[Call]]:

@@ -61,7 +61,11 @@ def draw_weights(module: nn.Module) -> dict[str, Tensor]:
 
 
 def stand_in(
-    module: nn.Module, weights: Mapping[str, Tensor], calls: list[Call] | None = None
+    module: nn.Module,
+    weights: Mapping[str, Tensor],
+    calls: list[Call] | None = None,
+    *,
+    training: bool = False,
 ) -> nn.Module:
     """The module with these weights: a child's output is its input, repeated or cut to its width,
     times its weight. Nothing else is copied, and no hook is called. `calls` takes notes.
@@ -75,7 +79,7 @@ def stand_in(
     own = {name: weights[name] for name in _own(module)}
     twin.__dict__["_modules"] = {**module._modules, **boxes}
     twin.__dict__["_parameters"] = {n: p for n, p in module._parameters.items() if n not in own}
-    twin.__dict__.update(own)
+    twin.__dict__.update(own, training=training)
     return twin
 
 

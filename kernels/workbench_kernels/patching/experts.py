@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench_kernels.launch import SUPPORTED
 from workbench_kernels.patching import gated
 from workbench_kernels.patching.instance import SETTINGS, bind
-from workbench_kernels.patching.proof import Proof, prove
+from workbench_kernels.patching.proof import Proof, dtypes_of, prove_each
 from workbench_kernels.patching.rule import Undo, Verdict
 
 _METHOD = "_apply_gate"
@@ -87,12 +86,5 @@ def _prove(
     def ours(gate_up: Tensor) -> Tensor:
         return gated.join(module, [gate_up], how)
 
-    dtypes = (*(p.dtype for p in module.parameters() if p.dtype in SUPPORTED), torch.bfloat16)
-    spread = max(_SPREAD, how["glu"].get("limit", 0.0))
-    seen = []
-    for dtype in dict.fromkeys(dtypes):
-        seen.append(found := prove(theirs, ours, {"gate_up": (spread * drawn).to(dtype)}))
-        if found.wrong:
-            return found
-    same = [found.same for found in seen if found.same is not None]
-    return Proof(max(found.ratio for found in seen), min(same, default=None), "")
+    both = max(_SPREAD, how["glu"].get("limit", 0.0)) * drawn
+    return prove_each(theirs, ours, [{"gate_up": both.to(t)} for t in dtypes_of(module)])

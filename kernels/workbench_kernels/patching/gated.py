@@ -16,7 +16,7 @@ from workbench_kernels.launch import SUPPORTED
 from workbench_kernels.patching.standin import is_activation
 
 # How large the numbers of a row are: a small number or a clamp may show in some of them alone.
-SIZES = (1e-3, 0.1, 1.0, 3.0, 10.0, 1e4)
+SIZES = (1e-3, 0.1, 1.0, 3.0, 10.0, 1e6)
 # Columns that are enough to tell products apart; of the one found, all are compared.
 _FEW = 64
 # What may be lost on the way by what computes in float32.
@@ -72,12 +72,12 @@ def in_words(how: Mapping[str, Any]) -> str:
     return ", ".join(said)
 
 
-def scales(module: nn.Module) -> list[str]:
-    """The names of what the module may multiply with: numbers and tensors of one element that are
-    its attributes; "" for nothing.
+def scales(module: nn.Module, most_dims: int) -> list[str]:
+    """The names of what the module may multiply with: its attributes that are numbers, or tensors
+    of one element; "" for nothing.
     """
     named = {**vars(module), **module._parameters}.items()
-    return ["", *(n for n, v in named if isinstance(v, float) or _is_single(v))]
+    return ["", *(n for n, v in named if isinstance(v, float) or _is_single(v, most_dims))]
 
 
 def draw(rows: Sequence[int], width: int, device: torch.device) -> Tensor:
@@ -94,8 +94,8 @@ def sized(x: Tensor) -> Tensor:
     return x * factors.view(*x.shape[:-1], 1)
 
 
-def _is_single(value: object) -> bool:
-    return isinstance(value, Tensor) and value.numel() == 1
+def _is_single(value: object, most_dims: int) -> bool:
+    return isinstance(value, Tensor) and value.numel() == 1 and value.dim() <= most_dims
 
 
 def _split(parts: Sequence[Tensor], order: str) -> tuple[Tensor, Tensor]:
@@ -114,12 +114,9 @@ def _ways(module: nn.Module, code: Callable[..., Any], parts: int) -> Iterator[d
     limits: list[dict[str, Any]] = [{}, *({"limit": number} for number in numbers)]
     offsets: list[dict[str, Any]] = [{}, {"up_offset": 1.0}]
     orders = ("gate, up", "up, gate") if parts == 2 else ("gate, up", "up, gate", "interleaved")
-    # One with a dimension may be of another dtype, and gate times it would be, too.
-    factors = [
-        name for name in scales(module) if not getattr(getattr(module, name, 1.0), "ndim", 0)
-    ]
+    # A factor with a dimension may be of another dtype, and gate times it would be, too.
     for scale, limit, offset, activation, order in product(
-        factors, limits, offsets, activations, orders
+        scales(module, 0), limits, offsets, activations, orders
     ):
         yield {"order": order, "gate_scale": scale, "glu": {**activation, **limit, **offset}}
 

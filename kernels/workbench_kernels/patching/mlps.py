@@ -18,10 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workbench_kernels.launch import SUPPORTED
 from workbench_kernels.patching import gated
 from workbench_kernels.patching.instance import SETTINGS, bind
-from workbench_kernels.patching.proof import Proof, prove
+from workbench_kernels.patching.proof import Proof, dtypes_of, prove_each
 from workbench_kernels.patching.rule import Undo, Verdict
 from workbench_kernels.patching.standin import Call, draw_weights, is_activation, sizes, stand_in
 
@@ -159,7 +158,7 @@ def _settings(module: nn.Module) -> dict[str, Any]:
     if how is None:
         raise _Unlike(f"what it gives {after[0].name} is no product that glu computes")
     last = after[-1].output
-    for scale in gated.scales(twin):
+    for scale in gated.scales(twin, 1):
         if _same(trace.y, last * getattr(twin, scale) if scale else last):
             names = {"before": before, "projections": projections, "after": after}
             listed = {key: [call.name for call in calls] for key, calls in names.items()}
@@ -236,20 +235,13 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 def _prove(module: nn.Module, settings: Mapping[str, Any]) -> Proof:
     """The bound forward against the module's own, on stand-ins: results and the gradients of the
-    input and of every weight, in the dtype of the module and in bfloat16, of two shapes.
+    input and of every weight, for two shapes.
     """
 
     def theirs(**tensors: Tensor) -> Tensor:
         x = tensors.pop(_INPUT)
         y: Tensor = type(module).forward(stand_in(module, tensors), x)
         return y
-
-    def takes(**tensors: Tensor) -> bool:
-        try:
-            theirs(**tensors)
-        except (RuntimeError, ValueError, IndexError):
-            return False
-        return True
 
     def ours(**tensors: Tensor) -> Tensor:
         x = tensors.pop(_INPUT)
@@ -258,17 +250,22 @@ def _prove(module: nn.Module, settings: Mapping[str, Any]) -> Proof:
         y: Tensor = _mlp_forward(twin, x)
         return y
 
-    dtypes = (*(p.dtype for p in module.parameters() if p.dtype in SUPPORTED), torch.bfloat16)
-    spread = max(_SPREAD, settings["glu"].get("limit", 0.0))  # so that some is beyond it
-    seen = []
-    for dtype in dict.fromkeys(dtypes):
-        for rows in _ROWS:
-            tensors = {_INPUT: spread * _draw(module, rows), **draw_weights(module)}
-            cast = {name: t.to(dtype) for name, t in tensors.items()}
-            if rows != _ROWS[0] and not takes(**cast):
-                continue  # it has no use for another shape
-            seen.append(found := prove(theirs, ours, cast))
-            if found.wrong:
-                return found
-    same = [found.same for found in seen if found.same is not None]
-    return Proof(max(found.ratio for found in seen), min(same, default=None), "")
+    def takes(tensors: Mapping[str, Tensor]) -> bool:
+        try:
+            theirs(**tensors)
+        except (RuntimeError, ValueError, IndexError):
+            return False
+        return True
+
+    first, other = (_cases(module, settings, rows) for rows in _ROWS)
+    return prove_each(theirs, ours, [*first, *filter(takes, other)])
+
+
+def _cases(
+    module: nn.Module, settings: Mapping[str, Any], rows: tuple[int, ...]
+) -> Iterator[dict[str, Tensor]]:
+    """Input and weights in each dtype, so large that some is beyond a limit."""
+    spread = max(_SPREAD, settings["glu"].get("limit", 0.0))
+    tensors = {_INPUT: spread * _draw(module, rows), **draw_weights(module)}
+    for dtype in dtypes_of(module):
+        yield {name: t.to(dtype) for name, t in tensors.items()}

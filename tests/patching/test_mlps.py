@@ -320,6 +320,8 @@ def test_a_projection_kept_in_float32_is_left() -> None:
 
 
 class _Plain(nn.Module):
+    """An MLP without a gate."""
+
     def __init__(self) -> None:
         super().__init__()
         self.fc1, self.fc2 = nn.Linear(HIDDEN, INNER), nn.Linear(INNER, HIDDEN)
@@ -330,8 +332,18 @@ class _Plain(nn.Module):
         return y
 
 
-def test_an_mlp_without_a_gate_is_no_candidate() -> None:
-    assert not _patch(_drawn(_Plain())).entries
+class _Mixer(_Mlp):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(INNER, INNER, 3, padding=1)
+
+    def made(self, gate: Tensor, up: Tensor) -> Tensor:
+        return super().made(gate, self.conv(up.mT).mT)
+
+
+@pytest.mark.parametrize("kind", [_Plain, _Mixer], ids=lambda k: k.__name__)
+def test_what_is_no_gated_mlp_is_no_candidate(kind: type[nn.Module]) -> None:
+    assert not _patch(_drawn(kind())).entries
 
 
 class _Adapted(nn.Module):

@@ -42,7 +42,7 @@ class Mlps:
     def candidates(self, model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         """By the widths of projections; wrapped or quantised ones have them, too."""
         for path, module in model.named_modules():
-            if _fit(_widths(module)) and _has_activation(module):
+            if _fit(_widths(module)) and _has_activation(module) and not _convolves(module):
                 yield path, module
 
     def prove(self, module: nn.Module) -> Verdict:
@@ -123,6 +123,11 @@ def _has_activation(module: nn.Module) -> bool:
     return kept or named or any(map(is_activation, module.children()))
 
 
+def _convolves(module: nn.Module) -> bool:
+    """As mixers do that are recurrent: weights of more dimensions than a projection's."""
+    return any(parameter.dim() > 2 for parameter in module.parameters())
+
+
 def _required(module: nn.Module) -> list[str]:
     """The arguments that its forward can't do without."""
     several = Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD
@@ -172,8 +177,12 @@ def _trace(module: nn.Module, weights: Mapping[str, Tensor], seed: int | None) -
     twin = stand_in(module, weights, calls, training=seed is not None)
     x = gated.sized(_draw(module, _ROWS[0]))
     given = x.clone()
-    with torch.no_grad(), _seeded(seed or 0):
-        y = type(module).forward(twin, given)
+    try:
+        with torch.no_grad(), _seeded(seed or 0):
+            y = type(module).forward(twin, given)
+    except Exception as error:  # it is a model's own code
+        what = f"{type(error).__name__}: {error}"
+        raise _Unlike(f"its forward fails, given its input and stand-ins alone: {what}") from error
     if not isinstance(y, Tensor):
         raise _Unlike(f"its result is a {type(y).__name__}")
     if not _same(x, given):

@@ -200,6 +200,25 @@ class _Around(_Mlp):
         return y if index is None else y[index]
 
 
+class _Factor(_Mlp):
+    """A buffer that is 1 until somebody changes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("factor", torch.tensor(1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.factor
+
+
+def test_a_factor_may_change() -> None:
+    module, x = _drawn(_Factor()), _input(3)
+    assert _only(_patch(module)) == "silu"
+    before = module(x)
+    module.factor.fill_(2.0)
+    assert torch.equal(module(x), 2 * before)
+
+
 @pytest.mark.parametrize(
     "kind", [_Mlp, _Turned, _OneProjection, _InPlace], ids=lambda k: k.__name__
 )

@@ -15,6 +15,7 @@ from workbench_kernels.patching import gated
 from workbench_kernels.patching.instance import SETTINGS, bind
 from workbench_kernels.patching.proof import Proof, dtypes_of, prove_each
 from workbench_kernels.patching.rule import Undo, Verdict
+from workbench_kernels.patching.standin import draw_weights, stand_in
 
 _METHOD = "_apply_gate"
 # Nothing in the method knows how wide a gate is.
@@ -44,9 +45,9 @@ class Experts:
         own: Callable[..., Tensor] = getattr(type(module), _METHOD)
         device = next((p.device for p in module.parameters()), torch.device("cpu"))
         drawn = gated.draw((_ROWS,), 2 * _WIDTH, device)
-        both = gated.sized(drawn)
+        both, twin = gated.sized(drawn), stand_in(module, draw_weights(module))
         with torch.no_grad():
-            how = gated.find(module, own, [both], own(module, both.clone()))
+            how = gated.find(twin, own, [both], own(twin, both.clone()))
         if how is None:
             return Verdict(reason=f"{_METHOD} makes no product that glu computes")
         found = _prove(module, own, how, drawn)
@@ -78,13 +79,16 @@ def _is_called(module: nn.Module) -> bool:
 def _prove(
     module: nn.Module, own: Callable[..., Tensor], how: dict[str, Any], drawn: Tensor
 ) -> Proof:
-    """The method against the kernel: results and gradients, in the module's dtype and bfloat16."""
+    """The method against the kernel: results and gradients."""
 
-    def theirs(gate_up: Tensor) -> Tensor:
-        return own(module, gate_up * 1)  # no leaf: it may be written into
+    def theirs(gate_up: Tensor, **weights: Tensor) -> Tensor:
+        return own(stand_in(module, weights), gate_up * 1)  # no leaf: it may be written into
 
-    def ours(gate_up: Tensor) -> Tensor:
-        return gated.join(module, [gate_up], how)
+    def ours(gate_up: Tensor, **weights: Tensor) -> Tensor:
+        return gated.join(stand_in(module, weights), [gate_up], how)
 
-    both = max(_SPREAD, how["glu"].get("limit", 0.0)) * drawn
-    return prove_each(theirs, ours, [{"gate_up": both.to(t)} for t in dtypes_of(module)])
+    spread = max(_SPREAD, how["glu"].get("limit", 0.0))  # so that some is beyond it
+    tensors = {"gate_up": spread * drawn, **draw_weights(module)}
+    dtypes = dtypes_of(module)
+    cases = ({name: t.to(dtype) for name, t in tensors.items()} for dtype in dtypes)
+    return prove_each(theirs, ours, cases)

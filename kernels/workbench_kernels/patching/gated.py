@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from workbench_kernels.glu.spec import glu as reference
 from workbench_kernels.glu.wrapper import ACTIVATIONS, glu
 from workbench_kernels.launch import SUPPORTED
-from workbench_kernels.patching.standin import is_activation
+from workbench_kernels.patching.standin import is_activation, own_tensors
 
 # How large the numbers of a row are: a small number or a clamp may show in some of them alone.
 SIZES = (1e-3, 0.1, 1.0, 3.0, 10.0, 1e6)
@@ -76,8 +76,9 @@ def scales(module: nn.Module, most_dims: int) -> list[str]:
     """The names of what the module may multiply with: its attributes that are numbers, or tensors
     of one element; "" for nothing.
     """
-    named = {**vars(module), **module._parameters}.items()
-    return ["", *(n for n, v in named if isinstance(v, float) or _is_single(v, most_dims))]
+    numbers = [name for name, value in vars(module).items() if isinstance(value, float)]
+    tensors = own_tensors(module).items()
+    return ["", *numbers, *(n for n, t in tensors if t.numel() == 1 and t.dim() <= most_dims)]
 
 
 def draw(rows: Sequence[int], width: int, device: torch.device) -> Tensor:
@@ -92,10 +93,6 @@ def sized(x: Tensor) -> Tensor:
     """These numbers, row by row of another size; of as many rows as there are SIZES."""
     factors = torch.tensor(SIZES, dtype=x.dtype, device=x.device)
     return x * factors.view(*x.shape[:-1], 1)
-
-
-def _is_single(value: object, most_dims: int) -> bool:
-    return isinstance(value, Tensor) and value.numel() == 1 and value.dim() <= most_dims
 
 
 def _split(parts: Sequence[Tensor], order: str) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ them shows, and what it calls them with.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -41,10 +41,16 @@ def is_activation(child: nn.Module) -> bool:
     return is_stateless(child) and not passive and sizes(child) is None
 
 
+def own_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """What it has itself: parameters, buffers, and other attributes."""
+    named = {**vars(module), **module._parameters, **module._buffers}
+    return {name: value for name, value in named.items() if isinstance(value, Tensor)}
+
+
 def draw_weights(module: nn.Module) -> dict[str, Tensor]:
     """In float64, by the name of each child but activations: a number for each column that it
     gives, or a single one where it gives as many as it is given. And values for the module's own
-    parameters, unlike those of a new module: there a factor of 1 hides.
+    numbers and vectors, unlike those of a new module: there a factor of 1 hides.
     """
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     chance = torch.Generator().manual_seed(0)
@@ -55,8 +61,9 @@ def draw_weights(module: nn.Module) -> dict[str, Tensor]:
             shape = () if widths is None else (widths[1],)
             values = torch.randn(shape, generator=chance, dtype=torch.float64)
             drawn[name] = values + values.sign()
-    for name, parameter in module.named_parameters(recurse=False):
-        drawn[name] = 0.4 + torch.rand(parameter.shape, generator=chance, dtype=torch.float64)
+    for name, own in own_tensors(module).items():
+        if own.is_floating_point() and own.dim() < 2:
+            drawn[name] = 0.4 + torch.rand(own.shape, generator=chance, dtype=torch.float64)
     return {name: values.to(device) for name, values in drawn.items()}
 
 
@@ -76,15 +83,12 @@ def stand_in(
         for name, child in module.named_children()
         if name in weights
     }
-    own = {name: weights[name] for name in _own(module)}
+    own = {name: t for name, t in weights.items() if name not in boxes}
     twin.__dict__["_modules"] = {**module._modules, **boxes}
-    twin.__dict__["_parameters"] = {n: p for n, p in module._parameters.items() if n not in own}
+    for kind in ("_parameters", "_buffers"):
+        twin.__dict__[kind] = {n: t for n, t in module.__dict__[kind].items() if n not in own}
     twin.__dict__.update(own, training=training)
     return twin
-
-
-def _own(module: nn.Module) -> Iterator[str]:
-    return (name for name, _ in module.named_parameters(recurse=False))
 
 
 def _shell(module: nn.Module) -> nn.Module:

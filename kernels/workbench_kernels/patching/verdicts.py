@@ -87,7 +87,7 @@ def _described(module: nn.Module, depth: int = 0) -> Iterator[str]:
     for name, value in sorted(vars(module).items()):
         if name == "training":
             continue
-        if isinstance(value, _PLAIN) or (isinstance(value, tuple) and depth == 0):
+        if isinstance(value, _PLAIN) or (isinstance(value, tuple | list) and depth == 0):
             yield f"{name}={value!r}"
         elif hasattr(value, "to_dict"):
             # What of it is not saved decides, too, how experts are called.

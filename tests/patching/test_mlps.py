@@ -187,12 +187,14 @@ class _InPlace(_Mlp):
 
 
 class _Around(_Mlp):
-    """A norm before, dropout after, a learned factor that is 1 in a new module; an option."""
+    """A norm before, dropout after, a learned factor that is 1 in a new module; an option, and a
+    parameter that nothing needs.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.norm, self.dropout = nn.LayerNorm(HIDDEN), nn.Dropout(0.5)
-        self.factor = nn.Parameter(torch.ones(1))
+        self.factor, self.unused = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(3))
 
     def forward(self, x: Tensor, index: int | None = None) -> Tensor:
         x = self.norm(x)

@@ -20,9 +20,10 @@ def bind(
 ) -> Undo:
     """From now on this instance's `name` is `forward(module, …)`, a function at the top of its
     module: then the instance can be copied and pickled. It finds `settings` under SETTINGS.
+
+    A bound method is pickled by its name in the class, where it is not; so it is a partial.
     """
     before = {key: module.__dict__[key] for key in (name, SETTINGS) if key in module.__dict__}
-    # Not a method: that is pickled by the name under which its class has it.
     module.__dict__[name] = partial(forward, module)
     module.__dict__[SETTINGS] = settings
 

@@ -8,9 +8,10 @@ entropy, is fused. Evaluation and generation get real logits.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
@@ -18,8 +19,42 @@ from workbench_kernels.patching.causal import causal_loss, is_causal
 from workbench_kernels.patching.lazy import Meter
 from workbench_kernels.patching.lazy_head import LazyHead
 from workbench_kernels.patching.loss_proof import prove
+from workbench_kernels.patching.rule import Undo, Verdict
 
-__all__ = ["accuracy_of", "head_of", "install", "prove"]
+__all__ = ["FusedLoss", "accuracy_of", "head_of", "install", "prove"]
+
+
+class FusedLoss:
+    """The head of a language model, whose logits are not computed where only their loss is."""
+
+    kind = "loss"
+
+    def __init__(self) -> None:
+        self._models: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
+
+    def candidates(self, model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+        """The head; the model itself where it should have one and there is none to serve."""
+        found = head_of(model)
+        if not isinstance(found, str):
+            name, head = found
+            self._models[head] = model
+            yield name, head
+        elif any(hasattr(type(module), "loss_function") for module in model.modules()):
+            yield "", model
+
+    def prove(self, module: nn.Module) -> Verdict:
+        """The loss and its gradients, of a head like this one."""
+        model = self._models.get(module)
+        if model is None:
+            return Verdict(reason=str(head_of(module)))
+        found = prove(model, module)
+        if isinstance(found, str):
+            return Verdict(reason=found)
+        return Verdict("linear_cross_entropy", "from lazy logits", {}, found)
+
+    def install(self, module: nn.Module, verdict: Verdict) -> Undo:
+        """It gives lazy logits in training, and the model's loss takes them."""
+        return install(self._models[module], module)
 
 
 def head_of(model: nn.Module) -> tuple[str, nn.Module] | str:

@@ -4,13 +4,14 @@ values, against the truth in float64, by the library's own bound (`bound.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workbench_kernels.bound import compare
+from workbench_kernels.launch import SUPPORTED
 from workbench_kernels.spec import OpSpec, Traffic
 from workbench_kernels.truth import expect, run
 
@@ -52,7 +53,9 @@ def prove(
     )
     inputs = list(tensors.values())
     expected = expect(spec, inputs)
-    got = run(spec, ours, inputs, expected.upstream)
+    # What has no effect has no gradient, which is the truth if theirs is zero.
+    zeros = {f"d{name}": torch.zeros_like(tensors[name]) for name in spec.differentiable}
+    got = zeros | run(spec, ours, inputs, expected.upstream)
     comparisons = compare(got, expected)
     wrong = next((c.message for c in comparisons if c.message), "")
     y, eager = got["y"], expected.eager["y"]
@@ -60,3 +63,24 @@ def prove(
     if not wrong and y.dtype is not torch.float32:
         same = float((y == eager).double().mean())
     return Proof(max(c.ratio for c in comparisons), same, wrong)
+
+
+def prove_each(
+    theirs: Callable[..., Tensor],
+    ours: Callable[..., Tensor],
+    cases: Iterable[Mapping[str, Tensor]],
+) -> Proof:
+    """The worst that is seen with any of these tensors, or the first that is wrong."""
+    seen = []
+    for tensors in cases:
+        seen.append(found := prove(theirs, ours, tensors))
+        if found.wrong:
+            return found
+    same = [found.same for found in seen if found.same is not None]
+    return Proof(max(found.ratio for found in seen), min(same, default=None), "")
+
+
+def dtypes_of(module: nn.Module) -> list[torch.dtype]:
+    """In which a kernel is to be proven: those of the module's parameters, and bfloat16."""
+    served = [p.dtype for p in module.parameters() if p.dtype in SUPPORTED]
+    return list(dict.fromkeys([*served, torch.bfloat16]))

@@ -1,6 +1,6 @@
 """What was proven before: verdicts by the hash of all that they depend on.
 
-A module's verdict depends on the code of its forward and of what that calls in its file, the
+A module's verdict depends on the code of its methods and of what they call in their file, the
 numbers it keeps, the shapes and dtype of its parameters, its children's classes, where it runs, and
 on this library. Any of that another, it is proven anew.
 """
@@ -83,14 +83,15 @@ def key_of(kind: str, module: nn.Module) -> str:
 def _described(module: nn.Module, depth: int = 0) -> Iterator[str]:
     """The module in words: code, numbers, parameters, children; not the values of tensors."""
     yield f"{type(module).__module__}.{type(module).__qualname__}"
-    yield from _code(type(module).forward, set())
+    yield from _methods(type(module))
     for name, value in sorted(vars(module).items()):
         if name == "training":
             continue
-        if isinstance(value, _PLAIN) or (isinstance(value, tuple) and depth == 0):
+        if isinstance(value, _PLAIN) or (isinstance(value, tuple | list) and depth == 0):
             yield f"{name}={value!r}"
         elif hasattr(value, "to_dict"):
-            yield f"{name}={value.to_dict()!r}"
+            # What of it is not saved decides, too, how experts are called.
+            yield f"{name}={value.to_dict()!r} {getattr(value, '_experts_implementation', None)}"
         elif isinstance(value, FunctionType):
             yield from _code(value, set())
     for name, parameter in module.named_parameters(recurse=False):
@@ -100,6 +101,16 @@ def _described(module: nn.Module, depth: int = 0) -> Iterator[str]:
     for name, child in module.named_children():
         yield name
         yield from _described(child, depth + 1)
+
+
+def _methods(kind: type[nn.Module]) -> Iterator[str]:
+    """The code of a class, without that of all modules."""
+    seen: set[CodeType] = set()
+    for base in kind.__mro__[: kind.__mro__.index(nn.Module)]:
+        for name, value in sorted(vars(base).items()):
+            if isinstance(function := getattr(value, "__func__", value), FunctionType):
+                yield name
+                yield from _code(function, seen)
 
 
 def _code(function: Any, seen: set[CodeType]) -> Iterator[str]:

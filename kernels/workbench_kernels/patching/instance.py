@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -21,7 +22,8 @@ def bind(
     module: then the instance can be copied and pickled. It finds `settings` under SETTINGS.
     """
     before = {key: module.__dict__[key] for key in (name, SETTINGS) if key in module.__dict__}
-    module.__dict__[name] = MethodType(forward, module)
+    # Not a method: one is pickled as an attribute of the instance, named like the function.
+    module.__dict__[name] = partial(forward, module)
     module.__dict__[SETTINGS] = settings
 
     def undo() -> None:

@@ -11,10 +11,11 @@ from torch import nn
 from workbench_kernels.launch import interpreted
 from workbench_kernels.patching.norms import Norms
 from workbench_kernels.patching.report import Entry, Report
+from workbench_kernels.patching.rotary import RotaryFunctions
 from workbench_kernels.patching.rule import Rule, Undo
 from workbench_kernels.patching.verdicts import Verdicts
 
-RULES: tuple[Rule, ...] = (Norms(),)
+RULES: tuple[Rule, ...] = (Norms(), RotaryFunctions())
 _UNDO: WeakKeyDictionary[nn.Module, list[Undo]] = WeakKeyDictionary()
 
 

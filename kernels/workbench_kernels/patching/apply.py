@@ -9,13 +9,15 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from workbench_kernels.launch import interpreted
+from workbench_kernels.patching.instance import is_hooked
 from workbench_kernels.patching.norms import Norms
 from workbench_kernels.patching.report import Entry, Report
 from workbench_kernels.patching.rotary import RotaryFunctions
-from workbench_kernels.patching.rule import Rule, Undo
+from workbench_kernels.patching.rule import Rule, Undo, Verdict
 from workbench_kernels.patching.verdicts import Verdicts
 
 RULES: tuple[Rule, ...] = (Norms(), RotaryFunctions())
+_HOOKED = Verdict(reason="its forward was replaced on the instance, as by hooks of accelerate")
 _UNDO: WeakKeyDictionary[nn.Module, list[Undo]] = WeakKeyDictionary()
 
 
@@ -56,7 +58,7 @@ def patch(
         if only is not None and rule.kind not in only:
             continue
         for path, module in rule.candidates(model):
-            verdict = verdicts.find(rule, module)
+            verdict = _HOOKED if is_hooked(module) else verdicts.find(rule, module)
             if verdict.served:
                 undo.append(rule.install(module, verdict))
             entries.append(Entry(path, rule.kind, type(module).__name__, verdict))

@@ -278,8 +278,12 @@ RIGHT = {
 
 def _own(old: str, new: str) -> Any:
     assert old in ROTARY
+    return _from(ROTARY.replace(old, new, 1))
+
+
+def _from(source: str) -> Any:
     scope: dict[str, Any] = {"__name__": "a_file_of_ones_own"}
-    exec(ROTARY.replace(old, new, 1), scope)
+    exec(source, scope)
     return scope["Attention"]().to(testing.device())
 
 
@@ -312,6 +316,80 @@ def test_what_is_a_rotation_is_served(name: str, verdicts: Verdicts) -> None:
         got = attention(*given)
     assert launches.count == 1
     torch.testing.assert_close(got, wanted)
+
+
+_MODULE = """sin
+
+import inspect
+
+def as_module(function):
+    class Func(nn.Module):
+        def forward(self, *args, **kwargs):
+            return function(*args, **kwargs)
+
+    first = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    others = inspect.signature(function).parameters.values()
+    Func.forward.__signature__ = inspect.Signature([first, *others])
+    return Func()
+
+turn = as_module(turn)
+
+class"""
+
+
+def test_a_function_that_the_kernels_library_made_a_module_of(verdicts: Verdicts) -> None:
+    attention, given = _own("sin\n\nclass", _MODULE), _heads(1)
+    wanted = attention(*given)
+    assert patch(attention, only=["rope"], verdicts=verdicts).served
+    with Launches() as launches:
+        torch.testing.assert_close(attention(*given), wanted)
+    assert launches.count == 1
+
+
+def test_a_kernel_of_the_kernels_library_is_left_in_its_place(verdicts: Verdicts) -> None:
+    attention = _own("sin\n\nclass", _MODULE)
+    turn = type(attention).forward.__globals__["turn"]
+    turn.forward = turn.forward
+    assert not patch(attention, only=["rope"], verdicts=verdicts).entries
+
+
+_DECORATOR = """import functools
+
+def negated(function):
+    @functools.wraps(function)
+    def call(self, q, k, cos, sin):
+        return function(self, q, k, cos, -sin)
+    return call
+
+def lost(function):
+    known = [function]
+    @functools.wraps(function)
+    def call(*args):
+        return known[0](*args)
+    return call
+
+def rotate_half"""
+
+
+def test_decorators_keep_their_effect(verdicts: Verdicts) -> None:
+    attention, given = _decorated("negated"), _heads(1)
+    wanted = attention(*given)
+    assert patch(attention, only=["rope"], verdicts=verdicts).served
+    with Launches() as launches:
+        torch.testing.assert_close(attention(*given), wanted)
+    assert launches.count == 1
+    unpatch(attention)
+    torch.testing.assert_close(attention(*given), wanted, rtol=0, atol=0)
+
+
+def test_a_decorator_that_hides_the_forward_is_a_reason(verdicts: Verdicts) -> None:
+    report = patch(_decorated("lost"), only=["rope"], verdicts=verdicts)
+    assert "a decorator of its forward can't be copied" in report.left[0].verdict.reason
+
+
+def _decorated(name: str) -> Any:
+    source = ROTARY.replace("def rotate_half", _DECORATOR, 1)
+    return _from(source.replace("    def forward", f"    @{name}\n    def forward", 1))
 
 
 def test_verdicts_are_of_the_code_that_is_called() -> None:

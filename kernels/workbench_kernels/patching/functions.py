@@ -40,6 +40,7 @@ class Rebound:
         return rebound, self._made_of
 
 
+_ASSIGN = ("STORE_GLOBAL", "DELETE_GLOBAL")
 _REBOUND: dict[tuple[Any, ...], Rebound] = {}
 
 
@@ -89,6 +90,8 @@ def _with_globals(function: Any, known: dict[str, Any]) -> FunctionType:
         raise TypeError(f"its forward is a {type(function).__name__}, which can't be copied")
     inner = getattr(function, "__wrapped__", None)
     if inner is None:
+        if any(step.opname in _ASSIGN for step in dis.get_instructions(function)):
+            raise TypeError("its forward assigns globals")
         # Without __name__: by that, torch.compile would look globals up in the file after all.
         scope = {**known, "__builtins__": function.__globals__["__builtins__"]}
         return _copy(function, scope, function.__closure__)

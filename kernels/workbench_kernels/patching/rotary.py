@@ -79,6 +79,7 @@ class RotaryFunctions:
             proofs.append(proof)
         if not served:
             return Verdict(reason="; ".join(reasons))
+        rebound(type(module), replacement, served)  # what can't be copied is not served
         same = [proof.same for proof in proofs if proof.same is not None]
         return Verdict(
             "rope",
@@ -125,6 +126,7 @@ class _Case(NamedTuple):
     columns: int
     width: int = _WIDTH
     tokens: int = _TOKENS
+    table_batch: int = _BATCH
     dtype: torch.dtype = torch.float32
     table_dtype: torch.dtype = torch.float32
 
@@ -136,7 +138,7 @@ class _Case(NamedTuple):
             shape = [_BATCH, self.tokens, self.width][3 - self.layout.ndim + 1 :]
             shape.insert(self.layout.heads_dim, heads)
             tensors[name] = torch.randn(shape, generator=chance).to(device, self.dtype)
-        shape = [_BATCH, self.tokens, self.columns][3 - self.layout.table_ndim :]
+        shape = [self.table_batch, self.tokens, self.columns][3 - self.layout.table_ndim :]
         angles = 100 * torch.rand(shape, generator=chance)
         tensors["cos"] = angles.cos().to(device, self.table_dtype)
         tensors["sin"] = (angles + torch.rand(shape, generator=chance)).sin()
@@ -180,6 +182,7 @@ class _Probe:
             rotation = replace(rotation, mixed="kept" if kept else "promoted")
 
         cases = [first._replace(layout=layout) for layout in layouts]
+        cases += [case._replace(table_batch=1) for case in cases if case.layout.table_ndim == 3]
         cases += [narrow] * bool(rotation.partial)
         cases += [
             first._replace(tokens=1, width=w, columns=first.columns * w // first.width)

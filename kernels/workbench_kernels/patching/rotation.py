@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workbench_kernels.launch import SUPPORTED, interpreted
 from workbench_kernels.rope.wrapper import rope
@@ -92,7 +92,12 @@ class Arguments:
 
 
 def is_rotary(function: object) -> bool:
-    """Whether a global that a forward names rotates something by tables, to judge by its names."""
+    """Whether a global that a forward names rotates something by tables, to judge by its names.
+
+    The kernels library makes a module of a function; one it has given a kernel to is left to that.
+    """
+    if isinstance(function, nn.Module) and "forward" in vars(function):
+        return False
     return (
         callable(function)
         and not inspect.isclass(function)
@@ -101,8 +106,7 @@ def is_rotary(function: object) -> bool:
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    # The kernels library makes a module of a function, and its forward has the signature.
-    known = function.forward if isinstance(function, torch.nn.Module) else function
+    known = function.forward if isinstance(function, nn.Module) else function
     try:
         return inspect.signature(known).parameters
     except (TypeError, ValueError):

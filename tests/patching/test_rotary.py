@@ -428,7 +428,9 @@ def _cases() -> dict[str, Callable[[list[Tensor]], tuple[list[Any], dict[str, An
         "of two dtypes": lambda t: ([t[0].bfloat16(), *t[1:]], {}, 0),
         "tables that learn": lambda t: ([*t[:2], t[2].requires_grad_(), t[3]], {}, 0),
         "more tables than heads": lambda t: ([t[0][:1], t[1][:1], *t[2:]], {}, 0),
-        "no axis for heads": lambda t: ([x[0] for x in t], {"unsqueeze_dim": 0}, 0),
+        "no batch": lambda t: ([x[0] for x in t], {"unsqueeze_dim": 0}, 1),
+        "one table for a batch": lambda t: ([*t[:2], t[2][0], t[3][0]], {"unsqueeze_dim": 0}, 1),
+        "counted from the end": lambda t: (t, {"unsqueeze_dim": -3}, 0),
     }  # fmt: skip
 
 

@@ -33,7 +33,13 @@ from workbench_kernels.rotary import PAIRINGS
 # Different from each other, so that no function takes one dimension for another unseen.
 _BATCH, _TOKENS, _HEADS, _KV_HEADS, _WIDTH = 2, 5, 3, 4, 16
 _TABLES = ("column for each feature", "its first half", "value for each pair")
-_TOLD = (Layout(4, 3, 1, 1), Layout(4, 3, 2, 2))
+_TOLD = (
+    Layout(4, 3, 1, 1),
+    Layout(4, 3, 2, 2),
+    Layout(4, 2, 0, 1),
+    Layout(3, 2, 0, 0),
+    Layout(3, 2, 1, 1),
+)
 _UNTOLD = (
     Layout(4, 3, None, 1),
     Layout(4, 3, None, 2),

@@ -31,12 +31,21 @@ class Layout(NamedTuple):
     heads_dim: int
 
 
+class Call(NamedTuple):
+    """What a rotary function is called with, by its roles."""
+
+    tensors: Sequence[Any]
+    tables: Sequence[Any]
+    unsqueeze: Any
+
+
 @dataclass(frozen=True)
 class Arguments:
     """The roles of a rotary function's parameters, by their names.
 
     `tensors` are rotated, one or two; `tables` are (cos, sin), or one of complex numbers. Others
-    have a default.
+    have a default. The first `in_order` are the tensors and the tables in this order; 0 if they are
+    not.
     """
 
     names: tuple[str, ...]
@@ -44,6 +53,7 @@ class Arguments:
     defaults: Mapping[str, Any]
     tensors: tuple[str, ...]
     tables: tuple[str, ...]
+    in_order: int
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> Arguments | None:
@@ -67,28 +77,40 @@ class Arguments:
             raise TypeError(f"it rotates {len(tensors)} tensors at once")
         defaults = {p.name: p.default for p in plain if p.default is not inspect.Parameter.empty}
         positional = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in plain)
-        return cls(names, positional, defaults, tensors, tables)
+        ordered = tensors + tables
+        in_order = len(ordered) if names[: len(ordered)] == ordered else 0
+        return cls(names, positional, defaults, tensors, tables, in_order)
 
     @property
     def unsqueezes(self) -> bool:
         """Whether it is told where the heads are."""
         return _UNSQUEEZE in self.names
 
-    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Values by name; None for a call that is wrong, or says more than what has a role."""
+    @property
+    def unsqueeze(self) -> Any:
+        """Where they are unless it is told."""
+        return self.defaults.get(_UNSQUEEZE)
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call | None:
+        """Values by their roles; None for a call that is wrong, or says more than what has one."""
+        if not kwargs and len(args) == self.in_order:
+            split = len(self.tensors)  # the quick way, for nearly every call there is
+            return Call(args[:split], args[split:], self.unsqueeze)
         if len(args) > self.positional:
             return None
-        given = {**dict(zip(self.names, args, strict=False)), **kwargs}
-        if len(given) < len(args) + len(kwargs):
+        named = {**dict(zip(self.names, args, strict=False)), **kwargs}
+        if len(named) < len(args) + len(kwargs):
             return None
-        values = {**self.defaults, **given}
+        values = {**self.defaults, **named}
         if len(values) != len(self.names) or any(name not in values for name in self.names):
             return None
         for name in self.names:
             has_role = name in self.tensors or name in self.tables or name == _UNSQUEEZE
             if not has_role and values[name] is not self.defaults[name]:
                 return None
-        return values
+        tensors = tuple(values[name] for name in self.tensors)
+        tables = tuple(values[name] for name in self.tables)
+        return Call(tensors, tables, values.get(_UNSQUEEZE))
 
 
 def is_rotary(function: object) -> bool:
@@ -154,43 +176,44 @@ class Rotation:
         self, tensors: Sequence[Tensor], cos: Tensor, sin: Tensor, unsqueeze: int | None
     ) -> int | None:
         """Where the heads are, in a call that was proven; None for any other."""
-        if any(type(t) is not Tensor for t in (*tensors, cos, sin)):
-            return None  # as a DTensor, or None
+        for t in (*tensors, cos, sin):
+            if type(t) is not Tensor:
+                return None  # as a DTensor, or None
         x = tensors[0]
-        if not (x.is_cuda or interpreted()) or not self._serves_dtypes(tensors, cos, sin):
-            return None
-        if torch.is_grad_enabled() and (cos.requires_grad or sin.requires_grad):
-            return None
+        called = (x.ndim, cos.ndim, unsqueeze)
         for layout in self.layouts:
-            if layout[:3] == (x.ndim, cos.ndim, unsqueeze):
-                return layout.heads_dim if self._fits(layout, tensors, cos, sin) else None
-        return None
+            if layout[:3] == called:
+                heads_dim = layout[3]
+                break
+        else:
+            return None
+        fits = self._fits(heads_dim, tensors, cos) and self._serves_dtypes(tensors, cos)
+        if not fits or not _alike(cos, sin) or not (x.is_cuda or interpreted()):
+            return None
+        learns = (cos.requires_grad or sin.requires_grad) and torch.is_grad_enabled()
+        return None if learns or cos.device != x.device else heads_dim
 
-    def _serves_dtypes(self, tensors: Sequence[Tensor], cos: Tensor, sin: Tensor) -> bool:
+    def _serves_dtypes(self, tensors: Sequence[Tensor], cos: Tensor) -> bool:
         dtype = tensors[0].dtype
-        if dtype not in SUPPORTED or any(t.dtype != dtype for t in tensors):
+        if dtype not in SUPPORTED or tensors[-1].dtype != dtype:
             return False
-        is_mix = cos.dtype != dtype
-        return sin.dtype == cos.dtype and (
-            not is_mix or (bool(self.mixed) and cos.dtype == torch.float32)
-        )
+        return cos.dtype == dtype or (bool(self.mixed) and cos.dtype == torch.float32)
 
-    def _fits(self, layout: Layout, tensors: Sequence[Tensor], cos: Tensor, sin: Tensor) -> bool:
-        x = tensors[0]
+    def _fits(self, heads_dim: int, tensors: Sequence[Tensor], cos: Tensor) -> bool:
+        x, other = tensors[0], tensors[-1]
+        *tokens, width = x.shape
         rotary = cos.shape[-1] * (2 if self.table == "value for each pair" else 1)
-        if rotary % 2 or not (
-            rotary == x.shape[-1] or (bool(self.partial) and rotary < x.shape[-1])
-        ):
+        if rotary % 2 or (rotary != width and not (self.partial and rotary < width)):
             return False
-        tokens = _without_heads(x, layout)
-        if sin.shape != cos.shape or sin.device != x.device or cos.device != x.device:
-            return False
-        if any(_without_heads(t, layout) != tokens or t.device != x.device for t in tensors):
-            return False
-        if any(t.shape[-1] != x.shape[-1] or t.ndim != x.ndim for t in tensors):
-            return False
-        wanted = tokens[len(tokens) - cos.ndim + 1 :]
-        return all(n == m or n == 1 for n, m in zip(cos.shape[:-1], wanted, strict=True))
+        if other is not x:
+            expected = list(x.shape)
+            expected[heads_dim] = other.shape[heads_dim] if other.ndim == x.ndim else 0
+            if list(other.shape) != expected or other.device != x.device:
+                return False
+        del tokens[heads_dim]
+        *given, _ = cos.shape
+        wanted = tokens[len(tokens) - len(given) :]
+        return given == wanted or all(n == m or n == 1 for n, m in zip(given, wanted, strict=True))
 
     def __call__(
         self, tensors: Sequence[Tensor], cos: Tensor, sin: Tensor, heads_dim: int
@@ -239,8 +262,8 @@ def _is_pairs(table: object) -> bool:
     return type(table) is Tensor and table.dtype == torch.complex64 and not table.is_conj()
 
 
-def _without_heads(x: Tensor, layout: Layout) -> tuple[int, ...]:
-    return tuple(n for dim, n in enumerate(x.shape[:-1]) if dim != layout.heads_dim)
+def _alike(cos: Tensor, sin: Tensor) -> bool:
+    return cos.shape == sin.shape and cos.dtype == sin.dtype and cos.device == sin.device
 
 
 def replacement(original: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:
@@ -250,17 +273,16 @@ def replacement(original: Callable[..., Any], options: Mapping[str, Any]) -> Cal
         raise TypeError(f"{original} is no rotary function")
 
     def rotate(*args: Any, **kwargs: Any) -> Any:
-        values = arguments.bind(args, kwargs)
-        if values is None:
+        call = arguments.bind(args, kwargs)
+        if call is None:
             return original(*args, **kwargs)
-        tensors = [values[name] for name in arguments.tensors]
-        tables = [values[name] for name in arguments.tables]
+        tensors, tables, unsqueeze = call
         if len(tables) == 1:
             if not _is_pairs(tables[0]):
                 return original(*args, **kwargs)
-            tables = [*torch.view_as_real(tables[0]).unbind(-1)]
+            tables = torch.view_as_real(tables[0]).unbind(-1)
         cos, sin = tables
-        heads_dim = rotation.serves(tensors, cos, sin, values.get(_UNSQUEEZE))
+        heads_dim = rotation.serves(tensors, cos, sin, unsqueeze)
         if heads_dim is None:
             return original(*args, **kwargs)
         return rotation(tensors, cos, sin, heads_dim)

@@ -130,6 +130,28 @@ def test_under_autocast_it_is_promoted_as_before(verdicts: Verdicts) -> None:
     assert launches.count == 2
 
 
+def test_complex_tables_are_compiled(verdicts: Verdicts) -> None:
+    options, _, _ = MODELS["Llama4Text"]
+    model = _build("Llama4Text", **options)
+    patch(model, only=["rope"], verdicts=verdicts)
+    seen = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        seen.extend(str(node.target) for node in graph.graph.nodes)
+        return graph.forward
+
+    def attend(attention: nn.Module) -> Tensor:
+        y: Tensor = attention(states, table.conj(), None)[0]
+        return y
+
+    states = torch.rand(2, 3, 32, device=testing.device())
+    table = torch.rand(2, 3, 4, dtype=torch.complex64, device=testing.device())
+    attention = model.model.layers[0].self_attn
+    compiled = torch.compile(attend, fullgraph=True, backend=backend)
+    torch.testing.assert_close(compiled(attention), attend(attention))
+    assert sum("rope" in target for target in seen) == 1
+
+
 def test_sections_of_a_multimodal_model(verdicts: Verdicts) -> None:
     """Its tables are put together before attention, for each section of other positions."""
     text = SMALL | {

@@ -258,8 +258,8 @@ class Rotation:
 
 
 def _is_pairs(table: object) -> bool:
-    """Whether it has cosines and sines side by side in memory."""
-    return type(table) is Tensor and table.dtype == torch.complex64 and not table.is_conj()
+    """Whether it is of cosines and sines, as complex numbers."""
+    return type(table) is Tensor and table.dtype == torch.complex64
 
 
 def _alike(cos: Tensor, sin: Tensor) -> bool:
@@ -280,7 +280,7 @@ def replacement(original: Callable[..., Any], options: Mapping[str, Any]) -> Cal
         if len(tables) == 1:
             if not _is_pairs(tables[0]):
                 return original(*args, **kwargs)
-            tables = torch.view_as_real(tables[0]).unbind(-1)
+            tables = torch.view_as_real(tables[0].resolve_conj()).unbind(-1)
         cos, sin = tables
         heads_dim = rotation.serves(tensors, cos, sin, unsqueeze)
         if heads_dim is None:

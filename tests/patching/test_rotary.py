@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -505,6 +506,15 @@ def test_a_global_replaced_after_the_copy_makes_another_copy(verdicts: Verdicts)
     assert rebound(type(attention), replacement, options) is not first
 
 
+def test_a_verdict_from_a_file_is_the_same(tmp_path: Path) -> None:
+    attention = _own("", "")
+    file = tmp_path / "verdicts.json"
+    first = Verdicts(file)
+    verdict = first.find(RotaryFunctions(), attention)
+    first.save()
+    assert Verdicts(file).find(RotaryFunctions(), attention) == verdict
+
+
 def test_roles_are_told_by_names() -> None:
     def gptj(tensor: Tensor, sin: Tensor, cos: Tensor) -> None: ...
     def pairs(xq: Tensor, xk: Tensor, freqs_cis: Tensor) -> None: ...
@@ -514,3 +524,4 @@ def test_roles_are_told_by_names() -> None:
     assert found[0] and found[0].tensors == ("tensor",) and found[0].tables == ("cos", "sin")
     assert found[1] and found[1].tensors == ("xq", "xk") and found[1].tables == ("freqs_cis",)
     assert found[2] is None
+    assert found[0].bind((), {}) is None

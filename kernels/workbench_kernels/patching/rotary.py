@@ -8,7 +8,7 @@ to do with each other, to see which rotation it is, for which layouts, widths an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -58,7 +58,7 @@ class RotaryFunctions:
     kind = "rope"
 
     def __init__(self) -> None:
-        self._proven: dict[tuple[Any, ...], tuple[Rotation, Proof]] = {}
+        self._known: dict[tuple[Any, ...], tuple[Rotation, Proof] | _Unserved] = {}
 
     def candidates(self, model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         """By the globals that their class's forward names."""
@@ -80,7 +80,7 @@ class RotaryFunctions:
             except _Unserved as error:
                 reasons.append(f"{name}: {error}")
                 continue
-            served[name] = asdict(rotation)
+            served[name] = rotation.options
             words.append(f"{name}: {rotation}")
             proofs.append(proof)
         if not served:
@@ -104,9 +104,15 @@ class RotaryFunctions:
         """Layers of a model have the function in common, and its proof."""
         device = next((p.device for p in module.parameters()), torch.device("cpu"))
         key = (code_of(function), _widths(module), device)
-        if key not in self._proven:
-            self._proven[key] = _Probe(function, device).prove(_widths(module))
-        return self._proven[key]
+        if key not in self._known:
+            try:
+                self._known[key] = _Probe(function, device).prove(_widths(module))
+            except _Unserved as error:
+                self._known[key] = error
+        known = self._known[key]
+        if isinstance(known, _Unserved):
+            raise known
+        return known
 
 
 class _Unserved(Exception):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -44,8 +44,8 @@ class Arguments:
     """The roles of a rotary function's parameters, by their names.
 
     `tensors` are rotated, one or two; `tables` are (cos, sin), or one of complex numbers. Others
-    have a default. The first `in_order` are the tensors and the tables in this order; 0 if they are
-    not.
+    have a default. The first `in_order` are the tensors and the tables in this order; None if
+    they are not.
     """
 
     names: tuple[str, ...]
@@ -53,7 +53,7 @@ class Arguments:
     defaults: Mapping[str, Any]
     tensors: tuple[str, ...]
     tables: tuple[str, ...]
-    in_order: int
+    in_order: int | None
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> Arguments | None:
@@ -78,7 +78,7 @@ class Arguments:
         defaults = {p.name: p.default for p in plain if p.default is not inspect.Parameter.empty}
         positional = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in plain)
         ordered = tensors + tables
-        in_order = len(ordered) if names[: len(ordered)] == ordered else 0
+        in_order = len(ordered) if names[: len(ordered)] == ordered else None
         return cls(names, positional, defaults, tensors, tables, in_order)
 
     @property
@@ -166,6 +166,11 @@ class Rotation:
         """Of what a verdict keeps."""
         layouts = tuple(Layout(*layout) for layout in options["layouts"])
         return cls(**{**options, "layouts": layouts})
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a verdict keeps, the same when it was read from a file."""
+        return {**asdict(self), "layouts": [list(layout) for layout in self.layouts]}
 
     def __str__(self) -> str:
         words = [f"{self.pairing} pairs", f"table: {self.table}"]

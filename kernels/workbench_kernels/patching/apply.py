@@ -12,16 +12,19 @@ from workbench_kernels.launch import interpreted
 from workbench_kernels.patching.ahead import built_within
 from workbench_kernels.patching.experts import Experts
 from workbench_kernels.patching.gated_norms import GatedNorms
-from workbench_kernels.patching.instance import SETTINGS
+from workbench_kernels.patching.instance import SETTINGS, is_hooked
 from workbench_kernels.patching.loss import FusedLoss
 from workbench_kernels.patching.mlps import Mlps
 from workbench_kernels.patching.norms import Norms
 from workbench_kernels.patching.report import Entry, Report
+from workbench_kernels.patching.rotary import RotaryFunctions
 from workbench_kernels.patching.rule import Rule, Undo, Verdict
 from workbench_kernels.patching.verdicts import Verdicts
 
-RULES: tuple[Rule, ...] = (Norms(), GatedNorms(), Mlps(), Experts(), FusedLoss())
-_REPLACED = Verdict(reason="its forward is another than its class's already")
+RULES: tuple[Rule, ...] = (
+    Norms(), GatedNorms(), Mlps(), Experts(), RotaryFunctions(), FusedLoss()
+)  # fmt: skip
+_HOOKED = Verdict(reason="its forward was replaced on the instance, as by hooks of accelerate")
 _UNDO: WeakKeyDictionary[nn.Module, list[Undo]] = WeakKeyDictionary()
 
 
@@ -62,7 +65,7 @@ def patch(
         if only is not None and rule.kind not in only:
             continue
         for path, module in rule.candidates(model):
-            verdict = _REPLACED if "forward" in vars(module) else verdicts.find(rule, module)
+            verdict = _HOOKED if is_hooked(module) else verdicts.find(rule, module)
             if verdict.served:
                 undo.append(rule.install(module, verdict))
             entries.append(Entry(path, rule.kind, type(module).__name__, verdict))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -20,11 +19,9 @@ def bind(
 ) -> Undo:
     """From now on this instance's `name` is `forward(module, …)`, a function at the top of its
     module: then the instance can be copied and pickled. It finds `settings` under SETTINGS.
-
-    A bound method is pickled by its name in the class, where it is not; so it is a partial.
     """
     before = {key: module.__dict__[key] for key in (name, SETTINGS) if key in module.__dict__}
-    module.__dict__[name] = partial(forward, module)
+    module.__dict__[name] = _Bound(forward, module).call
     module.__dict__[SETTINGS] = settings
 
     def undo() -> None:
@@ -35,6 +32,24 @@ def bind(
     return undo
 
 
+class _Bound:
+    """A function and its first argument. Its method `call` is pickled by what it is made of, where
+    a method of the module would be as an attribute of the module that it doesn't have. For
+    torch.compile, which tells methods by their function, layers are alike.
+    """
+
+    def __init__(self, function: Callable[..., Any], module: nn.Module) -> None:
+        self.function, self.module = function, module
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(self.module, *args, **kwargs)
+
+
 def own_forward(module: nn.Module) -> Callable[..., Any]:
     """The forward of the module's class, bound to it."""
     return MethodType(type(module).forward, module)
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Whether somebody else replaced the instance's forward: its class's would go past that."""
+    return "forward" in module.__dict__ and SETTINGS not in module.__dict__

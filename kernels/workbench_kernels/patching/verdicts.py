@@ -8,6 +8,7 @@ on this library. Any of that another, it is proven anew.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 from collections.abc import Iterator
@@ -113,22 +114,50 @@ def _methods(kind: type[nn.Module]) -> Iterator[str]:
                 yield from _code(function, seen)
 
 
+def code_of(function: Any) -> str:
+    """A digest of what a function does: its bytecode, what it is by default, and that of what it
+    names.
+    """
+    return hashlib.sha256("\0".join(_code(function, set())).encode()).hexdigest()
+
+
 def _code(function: Any, seen: set[CodeType]) -> Iterator[str]:
-    """A function's bytecode and that of the functions of its file that it names."""
-    while hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
+    """A function's bytecode, with its decorators', and of the globals it names the numbers, and the
+    functions but for PyTorch's.
+    """
+    if isinstance(function, nn.Module):  # the kernels library makes one of a function
+        function = type(function).forward
     code = getattr(function, "__code__", None)
     if code is None or code in seen:
         yield repr(getattr(function, "__qualname__", type(function)))
         return
     seen.add(code)
-    yield code.co_code.hex()
-    yield repr([c for c in code.co_consts if not isinstance(c, CodeType)])
-    yield repr(code.co_names)
-    for name in code.co_names:
-        named = function.__globals__.get(name)
-        if isinstance(named, FunctionType) and named.__module__ == function.__module__:
-            yield from _code(named, seen)
+    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).items()]
+    yield repr([d if isinstance(d, (*_PLAIN, tuple)) else type(d) for d in defaults])
+    for part in _nested(code):
+        yield part.co_code.hex()
+        yield repr([c for c in part.co_consts if not isinstance(c, CodeType)])
+        yield repr(part.co_names)
+    known = function.__globals__
+    named = [known.get(name) for part in _nested(code) for name in part.co_names]
+    for value in [*named, *inspect.getclosurevars(function).nonlocals.values()]:
+        if isinstance(value, _PLAIN):
+            yield repr(value)
+        elif _is_code(value):
+            yield from _code(value, seen)
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _nested(const)
+
+
+def _is_code(value: object) -> bool:
+    if isinstance(value, nn.Module):
+        return not any(True for _ in value.parameters())
+    return isinstance(value, FunctionType) and not value.__module__.startswith("torch.")
 
 
 def _place(module: nn.Module) -> str:

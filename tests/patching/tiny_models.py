@@ -69,6 +69,7 @@ def shrink(config_class: Any, overrides: dict[str, Any]) -> Any:
 ATTEMPTS: Sequence[dict[str, Any]] = (
     {},
     {"num_key_value_heads": 4, "num_kv_heads": 4},
+    {"num_heads": 8},  # Mamba 2: as wide as hidden_size · expand
     {"num_hidden_layers": 4, "n_layer": 4, "num_layers": 4},
     {"num_experts_per_tok": 1, "hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0},
     {"hidden_size": 64, "num_attention_heads": 4, "head_dim": 16, "num_key_value_heads": 4},

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.hooks import RemovableHandle
 
@@ -159,7 +160,7 @@ class _Wrapper(LazyLogits):
     """Lazy logits without memory."""
 
     @classmethod
-    @torch.compiler.disable
+    @_disable_dynamo  # as torch.compiler.disable, which imports the compiler at once
     def __torch_function__(cls, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         """Not for a compiler: a graph that is given these breaks at what is called on them."""
         return super().__torch_function__(func, types, args, kwargs)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -69,7 +70,7 @@ def compare(
 ) -> Training:
     """Train a model of the type three times: in float64, in this dtype, and in it with `serve`."""
     start = _built(kind).to(device, dtype).double()
-    exact = copy.deepcopy(start)
+    exact: Any = copy.deepcopy(start)
     if hasattr(exact, "set_experts_implementation"):
         exact.set_experts_implementation("eager")  # grouped products know no float64
     with StayInFloat64():  # type: ignore[no-untyped-call]

@@ -58,6 +58,11 @@ def rebound_forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
     return self.__dict__[SETTINGS].forward(self, *args, **kwargs)
 
 
+def copied_with(function: FunctionType, others: Mapping[str, Any]) -> FunctionType:
+    """A copy of this very function, whatever it wraps, to which these globals are others."""
+    return _copy(function, {**function.__globals__, **others}, function.__closure__)
+
+
 def named_globals(function: Callable[..., Any]) -> dict[str, Any]:
     """The globals that a function, under its decorators, names; not builtins."""
     while hasattr(function, "__wrapped__"):

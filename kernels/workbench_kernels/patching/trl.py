@@ -1,0 +1,100 @@
+"""TRL's trainers of preferences and policies, by `linear_logprobs`.
+
+They give a model a forward of TRL's own, whose head computes the log-probabilities and entropies of
+tokens without the logits of all. That head multiplies everything again in the backward; this one
+keeps what it is allowed to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import MethodType
+from typing import Any
+
+from torch import Tensor, nn
+
+from workbench_kernels.launch import SUPPORTED, interpreted
+from workbench_kernels.linear_logprobs.wrapper import linear_logprobs
+from workbench_kernels.patching.apply import PatchError
+from workbench_kernels.patching.functions import copied_with
+from workbench_kernels.patching.rule import Undo
+
+_FUNCTION = "_ChunkedLogProbFunction"
+_SERVED = frozenset({"log_probs", "entropy"})
+
+
+def fuse_logprobs(model: nn.Module, *, keep_bytes: int = 1 << 30) -> Undo:
+    """Have `linear_logprobs` serve the head that TRL gave this model: `trainer.model`, and
+    `trainer.ref_model` if there is one. Returns what undoes it.
+
+    keep_bytes: what logits may take that are kept for the backward.
+
+    Calls that ask for more than log-probabilities and entropies, as DPO's and SFT's metrics do, or
+    that have tensors of several dtypes, are TRL's own.
+
+    Raises:
+        PatchError: TRL gave it no such head; the trainer has to be made first.
+    """
+    inner = _with_head(model)
+    forward = vars(inner)["forward"]
+    theirs = forward.__func__.__globals__[_FUNCTION]
+    ours = copied_with(forward.__func__, {_FUNCTION: _Logprobs(theirs, keep_bytes)})
+    vars(inner)["forward"] = MethodType(ours, inner)
+
+    def undo() -> None:
+        vars(inner)["forward"] = forward
+
+    return undo
+
+
+def _with_head(model: nn.Module) -> nn.Module:
+    """The model within that has TRL's forward: adapters are around it."""
+    for module in model.modules():
+        forward = vars(module).get("forward")
+        if _FUNCTION in getattr(getattr(forward, "__func__", None), "__globals__", {}):
+            return module
+    raise PatchError("TRL gave this model no head of its own; make the trainer first")
+
+
+class _Logprobs:
+    """Called as TRL's autograd function is."""
+
+    def __init__(self, theirs: Any, keep_bytes: int) -> None:
+        self._theirs: Callable[..., Any] = theirs.apply
+        self._keep_bytes = keep_bytes
+
+    def apply(
+        self,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        temperature: float,
+        chunk_size: int,
+        softcap: float | None = None,
+        logit_scale: float = 1.0,
+        outputs: Sequence[str] = (),
+    ) -> tuple[Tensor | None, ...]:
+        """The log-probability and the entropy of each target, and None for what is not served."""
+        if not _SERVED.issuperset(outputs) or not _fits(hidden, weight, bias):
+            given = hidden, weight, bias, targets, temperature, chunk_size, softcap, logit_scale
+            found: tuple[Tensor | None, ...] = self._theirs(*given, outputs)
+            return found
+        log_probs, entropy = linear_logprobs(
+            hidden,
+            weight,
+            targets,
+            bias,
+            softcap=softcap or 0.0,
+            logit_scale=logit_scale,
+            temperature=temperature,
+            return_entropy=True,
+            keep_bytes=self._keep_bytes,
+        )
+        return log_probs, entropy if "entropy" in outputs else None, None, None, None
+
+
+def _fits(hidden: Tensor, *others: Tensor | None) -> bool:
+    given = [hidden, *(t for t in others if t is not None)]
+    alike = len({(t.dtype, t.device) for t in given}) == 1 and hidden.dtype in SUPPORTED
+    return alike and len(hidden) > 0 and (hidden.is_cuda or interpreted())

@@ -1,0 +1,113 @@
+"""TRL's head of log-probabilities, with its own function and with `linear_logprobs`."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from models import model, tokens
+from torch import Tensor, nn
+
+from workbench_kernels.patching import PatchError, patch, trl
+from workbench_kernels.patching.verdicts import Verdicts
+
+
+def step(made: nn.Module, names: tuple[str, ...]) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """What a head gives, and the gradients of something made of it."""
+    labels = tokens()
+    labels[0, :3] = -100
+    output = made(input_ids=tokens(), labels=labels, fused_lm_head=True)
+    given = [getattr(output, name) for name in names]
+    sum((n + 1) * t.float().square().sum() for n, t in enumerate(given)).backward()
+    named = made.named_parameters()
+    return [t.detach() for t in given], {n: p.grad for n, p in named if p.grad is not None}
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Notes each call of the op."""
+    found: list[str] = []
+    of = trl.linear_logprobs
+
+    def noted(*args: Any, **options: Any) -> Any:
+        found.append("linear_logprobs")
+        return of(*args, **options)
+
+    monkeypatch.setattr(trl, "linear_logprobs", noted)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2", "phi"])
+@pytest.mark.parametrize("names", [("log_probs",), ("log_probs", "entropy")])
+def test_what_trl_computes(kind: str, names: tuple[str, ...], calls: list[str]) -> None:
+    """Scaled by a temperature, capped (gemma2), with a bias (phi)."""
+    from trl.trainer.utils import add_fused_lm_head
+
+    made = model(kind)
+    theirs, ours = made, copy.deepcopy(made)
+    for one in (theirs, ours):
+        add_fused_lm_head(one, temperature=0.7, outputs=names)  # type: ignore[arg-type]
+    undo = trl.fuse_logprobs(ours, keep_bytes=100)
+    wanted, found = step(theirs, names), step(ours, names)
+    assert calls == ["linear_logprobs"]
+    torch.testing.assert_close(found[0], wanted[0], rtol=1e-5, atol=1e-5)
+    assert found[1].keys() == wanted[1].keys()
+    for name, grad in wanted[1].items():
+        within = 1e-5 * float(grad.abs().max())
+        torch.testing.assert_close(found[1][name], grad, rtol=0.0, atol=within, msg=name)
+    undo()
+    step(ours, names)
+    assert len(calls) == 1
+
+
+def test_what_is_not_served_is_trls_own(calls: list[str]) -> None:
+    from trl.trainer.utils import add_fused_lm_head
+
+    made = model("llama")
+    add_fused_lm_head(made, outputs=("log_probs", "is_top1"))  # type: ignore[arg-type]
+    trl.fuse_logprobs(made)
+    labels = tokens()
+    output = made(input_ids=tokens(), labels=labels, fused_lm_head=True)
+    assert output.is_top1 is not None and not calls
+    assert made(input_ids=tokens(), labels=labels).logits is not None  # without the head
+
+
+def test_the_trainer_comes_first() -> None:
+    with pytest.raises(PatchError, match="make the trainer first"):
+        trl.fuse_logprobs(model("llama"))
+
+
+def test_grpo(tmp_path: Path, calls: list[str]) -> None:
+    """The policy's own samples, rewards and losses are the same."""
+    from datasets import Dataset
+    from test_trainers import arguments, tokenizer
+    from trl import GRPOConfig, GRPOTrainer
+
+    def reward(completions: list[str], **_: Any) -> list[float]:
+        return [float(len(set(words.split()))) for words in completions]
+
+    def train(fused: bool) -> list[Any]:
+        made = model("llama")
+        if fused:
+            patch(made, verdicts=Verdicts())
+        options = arguments(tmp_path, max_steps=2, bf16=False, gradient_checkpointing=False)
+        options.update(per_device_train_batch_size=4, gradient_accumulation_steps=1)
+        config = GRPOConfig(**options, num_generations=4, max_completion_length=6)
+        prompts = Dataset.from_list([{"prompt": f"w{n} w{n + 1}"} for n in range(3, 9)])
+        words = tokenizer(tmp_path)
+        trainer = GRPOTrainer(made, reward, config, train_dataset=prompts, processing_class=words)
+        if fused:
+            trl.fuse_logprobs(trainer.model)
+        torch.manual_seed(0)
+        trainer.train()
+        logs = [entry for entry in trainer.state.log_history if "reward" in entry]
+        return [(entry["loss"], entry["reward"], entry["entropy"]) for entry in logs]
+
+    plain = train(False)
+    assert not calls and len(plain) == 2
+    for one, other in zip(plain, train(True), strict=True):
+        assert other == pytest.approx(one, rel=1e-3, abs=1e-6)
+    assert calls

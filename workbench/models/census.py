@@ -125,7 +125,7 @@ def measure(kind: str) -> Row:
         report = patch(model, verdicts=Verdicts())
         with _Launches() as launches:
             ours = _step(model)
-        difference = _difference(theirs, ours)
+        apart = difference(theirs, ours)
     except Exception as error:
         return Row(type=kind, difference=_said(error))
     return Row(
@@ -134,7 +134,7 @@ def measure(kind: str) -> Row:
         served=Counter(entry.kind for entry in report.served),
         left=Counter(entry.kind for entry in report.left),
         reasons=tuple(dict.fromkeys(f"{e.module}: {e.verdict.reason}" for e in report.left)),
-        difference=difference,
+        difference=apart,
     )
 
 
@@ -179,15 +179,16 @@ class _Launches(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _difference(theirs: Step, ours: Step) -> str:
+def difference(theirs: Step, ours: Step) -> str:
     """What is not the same of two steps; empty for nothing."""
     (loss, gradients), (our_loss, our_gradients) = theirs, ours
     if not (loss - our_loss).abs() <= _LOSS_WITHIN * loss.abs():
         return f"the loss is {our_loss:.7g}, not {loss:.7g}"
     if others := gradients.keys() ^ our_gradients.keys():
         return f"only one has a gradient of {min(others)}"
-    largest = max(float(g.abs().max()) for g in gradients.values())
-    for name, gradient in gradients.items():
+    filled = {name: gradient for name, gradient in gradients.items() if gradient.numel()}
+    largest = max(float(gradient.abs().max()) for gradient in filled.values())
+    for name, gradient in filled.items():
         size = float(gradient.abs().max())
         off = float((gradient - our_gradients[name]).abs().max())
         if not off <= _GRADIENT_WITHIN * size + _OF_THE_LARGEST * largest:

@@ -41,12 +41,17 @@ _SIZES: Mapping[int, str] = {
 }
 _SMALL = {name: size for size, names in _SIZES.items() for name in names.split()}
 _TOKENS = {"pad_token_id": 0, "bos_token_id": 3, "eos_token_id": 5}
-# May be None by default, which means another size's share.
-_OPTIONAL = frozenset({"head_dim", "num_key_value_heads"})
+# May be None by default, which means another size's share, or another kind of layer.
+_OPTIONAL = frozenset(
+    {"head_dim", "num_key_value_heads", "n_routed_experts", "n_shared_experts", "n_group"}
+    | {"topk_group", "num_experts_per_tok"}
+)
 # What is tried on top, one after the other, until a model of the type runs.
 CHANGES: tuple[Mapping[str, int], ...] = (
     {},
     {"num_key_value_heads": 4, "num_kv_heads": 4},
+    {"num_heads": 8},  # Mamba 2's are as wide as hidden_size · expand
+    {"num_experts_per_tok": 1, "hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0},
     {"num_hidden_layers": 4, "n_layer": 4, "num_layers": 4},
     {"hidden_size": 64, "num_attention_heads": 4, "head_dim": 16, "num_key_value_heads": 4},
 )
@@ -67,18 +72,24 @@ def build(kind: str, changes: Mapping[str, int]) -> nn.Module:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    config = _shrunk(CONFIG_MAPPING[kind], {**_SMALL, **changes})
+    names: Any = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind]
+    made: Any = getattr(transformers, names if isinstance(names, str) else names[0])
+    config = _shrunk(made.config_class or CONFIG_MAPPING[kind], {**_SMALL, **changes})
     for name in ("is_decoder", "use_cache"):
         if hasattr(config, name):
             setattr(config, name, name == "is_decoder")
-    names: Any = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind]
-    made: Any = getattr(transformers, names if isinstance(names, str) else names[0])
     torch.manual_seed(0)
-    model: nn.Module = made._from_config(config, attn_implementation="eager")
+    try:
+        model: Any = made._from_config(config, attn_implementation="eager")
+    except AttributeError:  # of a model for more than text, its part for text
+        config = config.get_text_config()
+        model = made._from_config(config, attn_implementation="eager")
+    if hasattr(model, "set_default_language"):
+        model.set_default_language(config.languages[0])
     for parameter in model.parameters():
         if parameter.numel() > 1 and not parameter.any():
             nn.init.normal_(parameter, std=0.02)
-    return model.float().train()
+    return model.float().train()  # type: ignore[no-any-return]
 
 
 def batch(device: torch.device) -> dict[str, Tensor]:
@@ -94,9 +105,9 @@ def _shrunk(kind: Any, small: Mapping[str, int]) -> Any:
     """A config whose sizes are small, and those of its parts."""
     default = kind()
     given = dict(_small_fields(default.to_dict(), small))
-    for name, part in (getattr(kind, "sub_configs", None) or {}).items():
-        if hasattr(part, "to_dict") and getattr(default, name, None) is not None:
-            given[name] = _shrunk(part, small).to_dict()
+    for name in getattr(kind, "sub_configs", None) or ():
+        if hasattr(part := getattr(default, name, None), "to_dict"):
+            given[name] = _shrunk(type(part), small)
     return kind(**given)
 
 
@@ -109,4 +120,5 @@ def _small_fields(fields: Mapping[str, Any], small: Mapping[str, int]) -> Iterat
         elif name in small and value is None and name in _OPTIONAL:
             yield name, small[name]
         elif isinstance(value, list) and "layer" in name and len(value) > 2:
-            yield name, value[:2]
+            others = [one for one in value if one != value[0]]
+            yield name, [value[0], *others[:1], value[1]][:2]

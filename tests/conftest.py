@@ -9,7 +9,8 @@ import os
 import pytest
 import torch
 
-LIBRARY = "test_library.py"
+# Folders and files of tests that compile.
+COMPILE = frozenset({"kernels", "patching", "test_library.py"})
 
 # No test asks a model that is paid for.
 for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"):
@@ -25,5 +26,5 @@ if not torch.cuda.is_available():
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The ops' tests last: they compile, after which PyTorch traces sizes in other forms."""
-    items.sort(key=lambda item: item.path.parent.name == "kernels" or item.path.name == LIBRARY)
+    """What compiles last: after it PyTorch traces sizes in other forms."""
+    items.sort(key=lambda item: item.path.parent.name in COMPILE or item.path.name in COMPILE)

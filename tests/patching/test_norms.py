@@ -37,6 +37,7 @@ def of(name: str, *arguments: Any, **options: Any) -> nn.Module:
         ("nanochat.NanoChatRMSNorm", (), "rms_norm", BEFORE),
         ("gemma3n.Gemma3nRMSNorm", (96,), "rms_norm", ONCE),
         ("cohere.CohereLayerNorm", (96,), "layer_norm", ONCE),
+        ("nemotron.NemotronLayerNorm1P", (96,), "layer_norm", OFFSET),
     ],
 )
 def test_the_mode_that_a_model_has(
@@ -45,6 +46,12 @@ def test_the_mode_that_a_model_has(
     verdict = Norms().prove(of(name, *arguments))
     assert (verdict.kernel, verdict.mode) == (kernel, mode)
     assert verdict.ratio < 2.0 and verdict.same is not None and verdict.same > 0.99
+
+
+def test_rms_norm_of_pytorch_without_a_weight() -> None:
+    """Its shape tells how wide rows are."""
+    made = nn.RMSNorm(40, eps=1e-3, elementwise_affine=False).to(testing.device())
+    assert Norms().prove(made).options["eps"] == 1e-3
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -17,7 +17,7 @@ from workbench_kernels.patching.rule import Undo, Verdict
 from workbench_kernels.rms_norm.wrapper import rms_norm
 
 _ROWS = 12
-# Of a module without parameters nothing tells how wide its rows are.
+# Where neither a parameter nor a shape tells how wide rows are.
 _ANY_WIDTH = 96
 # Sums in another order move so few results across a boundary between two numbers of 16 bits.
 _SAME = 0.99
@@ -37,6 +37,7 @@ _MODES = (
     _Mode("rms_norm", {"offset": 1.0}, "weight + 1, rounded once"),
     _Mode("rms_norm", {"offset": 1.0, "rounding": "before_weight"}, "weight + 1, rounded before"),
     _Mode("layer_norm", {}, "rounded once"),
+    _Mode("layer_norm", {"offset": 1.0}, "weight + 1, rounded once"),
 )
 _NAMES = {"weight", "bias"}
 _PARAMETERS = (_NAMES, {"weight"}, set[str]())
@@ -99,9 +100,12 @@ def taken_by(module: nn.Module) -> list[str]:
 def _modes(module: nn.Module) -> list[_Mode]:
     """Those that its parameters allow."""
     names = {name for name, _ in module.named_parameters(recurse=False)}
-    if "bias" in names:
-        return [mode for mode in _MODES if mode.kernel == "layer_norm"]
-    return [mode for mode in _MODES if names or "offset" not in mode.options]
+    return [
+        mode
+        for mode in _MODES
+        if ("weight" in names or "offset" not in mode.options)
+        and ("bias" not in names or mode.kernel == "layer_norm")
+    ]
 
 
 def epsilons(module: nn.Module) -> list[float]:
@@ -152,7 +156,8 @@ def draw(
     which hide an offset.
     """
     weight = next(module.parameters(recurse=False), None)
-    width = _ANY_WIDTH if weight is None else len(weight)
+    shape = getattr(module, "normalized_shape", (_ANY_WIDTH,))
+    width = int(shape[-1]) if weight is None else len(weight)
     device = torch.device("cpu") if weight is None else weight.device
     chance = torch.Generator().manual_seed(0)
     tensors = {}
@@ -172,9 +177,11 @@ def _call(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:
-    if kernel == "layer_norm":
-        return layer_norm(input, None, weight, bias, options["eps"])
-    return rms_norm(input, None, weight, **options)
+    if kernel == "rms_norm":
+        return rms_norm(input, None, weight, **options)
+    if weight is not None and "offset" in options:
+        weight = weight + options["offset"]
+    return layer_norm(input, None, weight, bias, options["eps"])
 
 
 def _rms_norm_forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tensor:
@@ -183,7 +190,7 @@ def _rms_norm_forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tensor
     weight = self._parameters.get("weight")
     if weight is not None and weight.dtype != input.dtype:
         return type(self).forward(self, input)  # as under autocast: its result is of another dtype
-    return rms_norm(input, None, weight, **self.__dict__[SETTINGS])
+    return _call("rms_norm", input, self.__dict__[SETTINGS], weight)
 
 
 def _layer_norm_forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tensor:
@@ -192,4 +199,4 @@ def _layer_norm_forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tens
     weight, bias = (self._parameters.get(name) for name in ("weight", "bias"))
     if weight is not None and weight.dtype != input.dtype:
         return type(self).forward(self, input)
-    return layer_norm(input, None, weight, bias, **self.__dict__[SETTINGS])
+    return _call("layer_norm", input, self.__dict__[SETTINGS], weight, bias)

@@ -4,6 +4,7 @@ values, against the truth in float64, by the library's own bound (`bound.py`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -53,6 +54,8 @@ def prove(
     )
     inputs = list(tensors.values())
     expected = expect(spec, inputs)
+    if spec.differentiable and None in expected.upstream:
+        return Proof(math.inf, None, "an output of its has no gradient")
     # What has no effect has no gradient, which is the truth if theirs is zero.
     zeros = {f"d{name}": torch.zeros_like(tensors[name]) for name in spec.differentiable}
     got = zeros | run(spec, ours, inputs, expected.upstream)

@@ -16,6 +16,9 @@ COMPILE = frozenset({"kernels", "patching", "test_library.py"})
 for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"):
     os.environ.pop(name, None)
 
+# Nor is anything fetched: models are built here.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
 if not torch.cuda.is_available():
     # Before any kernel module is imported: `triton.jit` decides at decoration.
     os.environ["TRITON_INTERPRET"] = "1"

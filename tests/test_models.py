@@ -172,7 +172,7 @@ def test_types_are_tried_now() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nope"], "no causal language model of type 'nope'"),
+        (["nope"], "no language model of type 'nope'"),
         (["llama", "--write"], "only what was seen of all types is kept"),
         (["--train"], "no type is named"),
     ],

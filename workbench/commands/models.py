@@ -127,7 +127,7 @@ def _known(types: Sequence[str] | None) -> list[str]:
     known = tiny.types()
     if unknown := [name for name in types or () if name not in known]:
         raise UsageError(
-            f"transformers has no causal language model of type {unknown[0]!r}",
+            f"transformers has no language model of type {unknown[0]!r}",
             "workbench models lists those there are",
         )
     return known if types is None else list(types)

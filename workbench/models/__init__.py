@@ -1,4 +1,4 @@
-"""Which of transformers' causal language models the library serves, and whether they learn the
+"""Which of transformers' language models the library serves, and whether they learn the
 same with it: every type built tiny, trained a step as it is and patched.
 """
 

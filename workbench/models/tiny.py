@@ -5,6 +5,7 @@ they are called.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -54,14 +55,28 @@ CHANGES: tuple[Mapping[str, int], ...] = (
     {"num_experts_per_tok": 1, "hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0},
     {"num_hidden_layers": 4, "n_layer": 4, "num_layers": 4},
     {"hidden_size": 64, "num_attention_heads": 4, "head_dim": 16, "num_key_value_heads": 4},
+    # Rotary sections are of heads as wide as these.
+    {"hidden_size": 128, "num_attention_heads": 2, "head_dim": 64, "num_key_value_heads": 2},
+    {"hidden_size": 256, "num_attention_heads": 2, "head_dim": 128, "num_key_value_heads": 2},
 )
 
 
 def types() -> list[str]:
-    """Every type of causal language model that transformers has."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    """Every type of causal language model that transformers has, and of those that are shown images
+    as well: they are given text alone.
+    """
+    return list(_names())
 
-    return list(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+
+@cache
+def _names() -> dict[str, str]:
+    """What the class of each type is called."""
+    from transformers.models.auto import modeling_auto as auto
+
+    texts: Any = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    images: Any = auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    both = {**images, **texts}
+    return {kind: both[kind] if isinstance(both[kind], str) else both[kind][0] for kind in both}
 
 
 def build(kind: str, changes: Mapping[str, int]) -> nn.Module:
@@ -70,10 +85,8 @@ def build(kind: str, changes: Mapping[str, int]) -> nn.Module:
     """
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    names: Any = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind]
-    made: Any = getattr(transformers, names if isinstance(names, str) else names[0])
+    made: Any = getattr(transformers, _names()[kind])
     config = _shrunk(made.config_class or CONFIG_MAPPING[kind], {**_SMALL, **changes})
     for name in ("is_decoder", "use_cache"):
         if hasattr(config, name):

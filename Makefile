@@ -9,7 +9,7 @@ demo: setup  ## the main job: from an op's name to the review gate
 	$(BIN)/workbench new relu2 --tier 1 --author draft
 
 test: setup  ## the tests that run anywhere, kernels in the CPU interpreter; a process for each core
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test-gpu: setup  ## the tests that need an NVIDIA GPU
 	$(BIN)/pytest -m gpu

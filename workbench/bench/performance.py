@@ -4,7 +4,6 @@ evidence, and the same text whenever it is written again, so that a test can hol
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,10 +13,10 @@ from workbench.errors import EvidenceError, UsageError
 from workbench.evidence import Evidence
 from workbench.evidence.document import Document, documented, problems
 from workbench.evidence.markdown import escape
+from workbench.generated import replaced
 
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
 EMPTY = "No op of the library has been measured yet, so there is no number to show."
-_BETWEEN = re.compile(rf"(?<={re.escape(BEGIN)}\n).*?(?={re.escape(END)})", re.DOTALL)
 _HEAD = (
     "op", "GPU", "dtype", "sizes", "a peer is faster at", "direction", "of the floor",
     "eager over it", "fastest peer over it", "record",
@@ -50,11 +49,7 @@ def updated(text: str, table: str, file: str) -> str:
     Raises:
         UsageError: it has no such place, or several.
     """
-    if len(_BETWEEN.findall(text)) != 1:
-        raise UsageError(
-            f"{file} has no single place for the table", f"a line {BEGIN}, below it a line {END}"
-        )
-    return _BETWEEN.sub(lambda _: table, text)
+    return replaced(text, BEGIN, END, table, file)
 
 
 def update(file: Path, root: Path, *, check: bool) -> bool:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from workbench.errors import EvidenceError, UsageError
+from workbench.errors import EvidenceError
+from workbench.generated import replaced
 from workbench.layout import LIBRARY
 from workbench.models import Coverage, Standing
 
 PATH = f"{LIBRARY}/patching/coverage.json"
 BEGIN, END = "<!-- models: begin -->", "<!-- models: end -->"
-_BETWEEN = re.compile(rf"(?<={re.escape(BEGIN)}\n).*?(?={re.escape(END)})", re.DOTALL)
 MEANINGS: dict[Standing, str] = {
     "whole": "the loss, and every module that was found",
     "loss": "the loss, and some of the modules",
@@ -62,10 +61,7 @@ def updated(text: str, coverage: Coverage, file: str) -> str:
     Raises:
         UsageError: it has no such place, or several.
     """
-    if len(_BETWEEN.findall(text)) != 1:
-        hint = f"a line {BEGIN}, below it a line {END}"
-        raise UsageError(f"{file} has no single place for the table of models", hint)
-    return _BETWEEN.sub(lambda _: table(coverage), text)
+    return replaced(text, BEGIN, END, table(coverage), file)
 
 
 def write(root: Path, coverage: Coverage) -> list[str]:

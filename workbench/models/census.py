@@ -4,7 +4,6 @@ or a crash, is nothing to the next one.
 
 from __future__ import annotations
 
-import copy
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -118,7 +117,8 @@ def measure(kind: str) -> Row:
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        model, theirs = _first(kind, device)
+        model, theirs = tiny.first(kind, lambda model: _finite(model.to(device)))
+        model.to(device)
     except Exception as error:
         return Row(type=kind, why=_said(error))
     try:
@@ -141,19 +141,16 @@ def measure(kind: str) -> Row:
 Step = tuple[Tensor, dict[str, Tensor]]
 
 
-def _first(kind: str, device: torch.device) -> tuple[nn.Module, Step]:
-    """A model of the type that runs, and what its first step gives."""
-    errors = []
-    for changes in tiny.CHANGES:
-        try:
-            model = tiny.build(kind, changes).to(device)
-            step = _step(copy.deepcopy(model))
-            if not step[0].isfinite():
-                raise ValueError("its loss is not finite")
-            return model, step
-        except Exception as error:
-            errors.append(error)
-    raise errors[0]
+def _finite(model: nn.Module) -> Step:
+    """A step of a model whose loss says something.
+
+    Raises:
+        ValueError: it does not.
+    """
+    step = _step(model)
+    if not step[0].isfinite():
+        raise ValueError("its loss is not finite")
+    return step
 
 
 def _step(model: nn.Module) -> Step:

@@ -4,13 +4,15 @@ they are called.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+T = TypeVar("T")
 VOCABULARY, TOKENS = 96, 12
 
 # What is small, and what the fields are called that it is for.
@@ -103,6 +105,22 @@ def build(kind: str, changes: Mapping[str, int]) -> nn.Module:
         if parameter.numel() > 1 and not parameter.any():
             nn.init.normal_(parameter, std=0.02)
     return model.float().train()  # type: ignore[no-any-return]
+
+
+def first(kind: str, runs: Callable[[nn.Module], T]) -> tuple[nn.Module, T]:
+    """The first model of the type that runs, and what `runs` gives for a copy of it.
+
+    Raises:
+        Exception: what was wrong with the first of all, if none does.
+    """
+    errors = []
+    for changes in CHANGES:
+        try:
+            model = build(kind, changes)
+            return model, runs(copy.deepcopy(model))
+        except Exception as error:  # what a tiny configuration leads to is not known
+            errors.append(error)
+    raise errors[0]
 
 
 def batch(device: torch.device) -> dict[str, Tensor]:

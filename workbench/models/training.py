@@ -69,7 +69,8 @@ def compare(
     kind: str, dtype: torch.dtype, serve: Serve, device: torch.device, steps: int = STEPS
 ) -> Training:
     """Train a model of the type three times: in float64, in this dtype, and in it with `serve`."""
-    start = _built(kind).to(device, dtype).double()
+    model, _ = tiny.first(kind, lambda model: model(**next(_batches(torch.device("cpu")))))
+    start = model.to(device, dtype).double()
     exact: Any = copy.deepcopy(start)
     if hasattr(exact, "set_experts_implementation"):
         exact.set_experts_implementation("eager")  # grouped products know no float64
@@ -102,19 +103,6 @@ class _Trained(BaseModel):
     losses: list[float]
     updates: dict[str, Tensor]
     likeliest: Tensor
-
-
-def _built(kind: str) -> nn.Module:
-    """The first model of the type that takes a step."""
-    errors = []
-    for changes in tiny.CHANGES:
-        try:
-            model = tiny.build(kind, changes)
-            copy.deepcopy(model)(**next(_batches(torch.device("cpu"))))
-            return model
-        except Exception as error:
-            errors.append(error)
-    raise errors[0]
 
 
 def _trained(model: nn.Module, steps: int) -> _Trained:

@@ -68,23 +68,20 @@ def _train(terminal: Terminal, types: Sequence[str]) -> None:
     from workbench.models import census
 
     found = census.trained(known, _Counted(terminal, len(known)))
+    failed = {kind: why for kind, why in found.items() if isinstance(why, str)}
+    trained = {kind: t for kind, t in found.items() if not isinstance(t, str)}
     if terminal.as_json:
-        said = {
-            k: t if isinstance(t, str) else [x.model_dump() for x in t] for k, t in found.items()
-        }
-        terminal.answer(said)
+        dumped = {kind: [one.model_dump() for one in t] for kind, t in trained.items()}
+        terminal.answer({**dumped, **failed})
     else:
-        rows = [
-            _trained(kind, one) for kind, t in found.items() if not isinstance(t, str) for one in t
-        ]
-        if rows:
+        if trained:
+            rows = [_trained(kind, one) for kind, t in trained.items() for one in t]
             terminal.table("training", rows)
-        for kind, why in found.items():
-            if isinstance(why, str):
-                terminal.facts(kind, [why])
-    wrong = [k for k, t in found.items() if isinstance(t, str) or not all(x.same for x in t)]
+        for kind, why in failed.items():
+            terminal.facts(kind, [why])
+    wrong = [*failed, *(kind for kind, t in trained.items() if not all(one.same for one in t))]
     if wrong:
-        names = ", ".join(wrong)
+        names = ", ".join(sorted(wrong))
         raise VerificationFailed(f"with the library these did not learn the same: {names}")
 
 

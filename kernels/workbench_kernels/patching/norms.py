@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from workbench_kernels.launch import SUPPORTED
 from workbench_kernels.layer_norm.wrapper import layer_norm
 from workbench_kernels.patching.instance import SETTINGS, bind, own_forward
-from workbench_kernels.patching.proof import Proof, prove
+from workbench_kernels.patching.proof import Proof, dtypes_of, prove_each
 from workbench_kernels.patching.rule import Undo, Verdict
 from workbench_kernels.rms_norm.wrapper import rms_norm
 
@@ -116,24 +115,13 @@ def epsilons(module: nn.Module) -> list[float]:
 
 def _prove_mode(module: nn.Module, mode: _Mode, eps: float) -> Proof:
     """In the dtype of its weight and, of a norm that rounds, in bfloat16."""
-    weight = next(module.parameters(recurse=False), None)
-    dtypes = [torch.bfloat16]
-    if weight is not None and weight.dtype in SUPPORTED:
-        dtypes.insert(0, weight.dtype)
     names = [name for name, _ in module.named_parameters(recurse=False)]
-    theirs = with_parameters(module)
 
     def ours(input: Tensor, **parameters: Tensor) -> Tensor:
         return _call(mode.kernel, input, {**mode.options, "eps": eps}, **parameters)
 
-    seen = []
-    for dtype in dict.fromkeys(dtypes):
-        tensors = draw(module, ["input"], names, dtype)
-        seen.append(found := prove(theirs, ours, tensors))
-        if found.wrong:
-            return found
-    same = [found.same for found in seen if found.same is not None]
-    return Proof(max(found.ratio for found in seen), min(same, default=None), "")
+    cases = (draw(module, ["input"], names, dtype) for dtype in dtypes_of(module))
+    return prove_each(with_parameters(module), ours, cases)
 
 
 def with_parameters(module: nn.Module) -> Callable[..., Tensor]:

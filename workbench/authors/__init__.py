@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from workbench.errors import UsageError
 from workbench.limits import Limits
@@ -204,14 +204,9 @@ def definer(name: str) -> Definer:
     Raises:
         UsageError: there is none, or it can't.
     """
-    author = get(name)
-    if not callable(getattr(author, "define", None)):
-        raise UsageError(
-            f"the author {name!r} asks no model, and can't write a reference",
-            f"--author claude with {KEY} set, or write it: --reference FILE.py:FUNC",
-        )
-    found: Definer = author  # type: ignore[assignment]
-    return found
+    what = f"the author {name!r} asks no model, and can't write a reference"
+    hint = f"--author claude with {KEY} set, or write it: --reference FILE.py:FUNC"
+    return cast(Definer, _able(name, "define", what, hint))
 
 
 def reviser(name: str) -> Reviser:
@@ -220,14 +215,9 @@ def reviser(name: str) -> Reviser:
     Raises:
         UsageError: there is none, or it can't.
     """
-    author = get(name)
-    if not callable(getattr(author, "revise", None)):
-        raise UsageError(
-            f"the author {name!r} asks no model, and can't change an op",
-            f"--author claude with {KEY} set; to make it faster: workbench tune",
-        )
-    found: Reviser = author  # type: ignore[assignment]
-    return found
+    what = f"the author {name!r} asks no model, and can't change an op"
+    hint = f"--author claude with {KEY} set; to make it faster: workbench tune"
+    return cast(Reviser, _able(name, "revise", what, hint))
 
 
 def sampler(name: str) -> Sampler:
@@ -236,14 +226,21 @@ def sampler(name: str) -> Sampler:
     Raises:
         UsageError: there is none, or they are not.
     """
+    why = "writes the same files each time"
+    if name == MCP:
+        why = "is one agent of yours, which is at one run at a time"
+    what = f"several attempts are no use: the author {name!r} {why}"
+    hint = f"leave --attempts out, or take --author claude with {KEY} set"
+    return cast(Sampler, _able(name, "bounds", what, hint))
+
+
+def _able(name: str, method: str, what: str, hint: str) -> Author:
+    """The author of that name, if it has this method.
+
+    Raises:
+        UsageError: there is none; or it has not, which is `what`.
+    """
     author = get(name)
-    if not callable(getattr(author, "bounds", None)):
-        why = "writes the same files each time"
-        if name == MCP:
-            why = "is one agent of yours, which is at one run at a time"
-        raise UsageError(
-            f"several attempts are no use: the author {name!r} {why}",
-            f"leave --attempts out, or take --author claude with {KEY} set",
-        )
-    found: Sampler = author  # type: ignore[assignment]
-    return found
+    if not callable(getattr(author, method, None)):
+        raise UsageError(what, hint)
+    return author

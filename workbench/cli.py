@@ -31,6 +31,7 @@ from workbench.options import (
     MaxTurns,
     Model,
     On,
+    Person,
     RunId,
     of_author,
 )
@@ -104,9 +105,7 @@ def review(run: RunId, as_json: Json = False) -> None:
 @app.command()
 def approve(
     run: RunId,
-    person: Annotated[
-        str | None, typer.Option("--as", metavar='"NAME <EMAIL>"', help="Who you are.")
-    ] = None,
+    person: Person = None,
     as_json: Json = False,
 ) -> None:
     """Commit exactly what was reviewed, on a branch of its own."""

@@ -13,6 +13,7 @@ On = Annotated[
     str, typer.Option(metavar="PLACE", help="Whose GPUs: local, ray, or ray://HOST:PORT.")
 ]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or what it begins with.")]
+Person = Annotated[str | None, typer.Option("--as", metavar='"NAME <EMAIL>"', help="Who you are.")]
 
 # What a run asks of an author that asks a model.
 MaxTurns = Annotated[int | None, typer.Option(min=1, help="Replies of the model, at most.")]

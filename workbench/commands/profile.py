@@ -13,7 +13,7 @@ import typer
 from workbench import session
 from workbench.console import Terminal
 from workbench.errors import BadReference, UsageError
-from workbench.options import Json, RunId
+from workbench.options import Json, Person, RunId
 from workbench.runs import gate
 
 app = typer.Typer(
@@ -61,9 +61,7 @@ def edit(
 @app.command()
 def confirm(
     run: RunId,
-    person: Annotated[
-        str | None, typer.Option("--as", metavar='"NAME <EMAIL>"', help="Who you are.")
-    ] = None,
+    person: Person = None,
     as_json: Json = False,
 ) -> None:
     """Freeze the reference and its profile as they were shown, and go on."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from processes import spawn
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -300,11 +301,9 @@ def train_sharded(folder: Path) -> dict[str, list[str]]:
     """Train a model of each module, sharded by FSDP2 over two processes, or over the one for which
     there is a GPU; what went wrong, by op.
     """
-    import torch.multiprocessing
-
     ranks = min(2, torch.cuda.device_count()) if torch.cuda.is_available() else 2
     # Multicast over NVLink may not be there, and the ranks have next to nothing to say.
     os.environ.setdefault("NCCL_NVLS_ENABLE", "0")
-    torch.multiprocessing.spawn(_rank, (ranks, str(folder)), nprocs=ranks)
+    spawn(_rank, (ranks, str(folder)), ranks)
     told = [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(ranks)]
     return {name: [one[name] for one in told if name in one] for name in OPS}

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import torch
+from processes import spawn
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
 
@@ -17,9 +18,7 @@ WAYS = ("ddp", "fsdp2", "fsdp2 over the head")
 
 def train(folder: Path) -> dict[str, list[dict[str, list[float]]]]:
     """The losses of each rank, by the way and by whether the model was patched."""
-    import torch.multiprocessing
-
-    torch.multiprocessing.spawn(_rank, (str(folder),), nprocs=RANKS)
+    spawn(_rank, (str(folder),), RANKS)
     told = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(RANKS)]
     return {way: [losses[way] for losses in told] for way in WAYS}
 

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
 LIBRARY = "kernels/workbench_kernels"
+RECIPES = f"{LIBRARY}/patching/recipes"
 EVIDENCE = "evidence.json"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a run is about: by its name, the folders and files that are its own, and where what was
+    seen of them lies.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    evidence: str
 
 
 def op_paths(op: str) -> tuple[str, str]:
@@ -14,3 +29,18 @@ def op_paths(op: str) -> tuple[str, str]:
 def evidence_path(op: str) -> str:
     """Where what the judge saw of an op lies. The engine writes it, and no one else."""
     return f"{LIBRARY}/{op}/{EVIDENCE}"
+
+
+def op(name: str) -> Subject:
+    """An op of the library."""
+    return Subject(name, op_paths(name), evidence_path(name))
+
+
+def recipe(model_type: str) -> Subject:
+    """How models of a type are patched."""
+    folder = f"{RECIPES}/{model_type}"
+    return Subject(model_type, (folder,), f"{folder}/{EVIDENCE}")
+
+
+# By what a workflow says that it is about.
+SUBJECTS: Mapping[str, Callable[[str], Subject]] = {"op": op, "recipe": recipe}

@@ -23,8 +23,9 @@ from pathlib import Path
 
 import git
 
+from workbench import layout
 from workbench.errors import RepositoryError, RunError, UsageError
-from workbench.layout import LIBRARY, evidence_path, op_paths
+from workbench.layout import LIBRARY, Subject, op_paths
 
 CACHE = "__pycache__"
 _MADE = ".made"  # beside a worktree that is whole
@@ -40,7 +41,7 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class Content:
-    """An op's files, path to bytes: what is judged, hashed, approved and committed."""
+    """A subject's files, path to bytes: what is judged, hashed, approved and committed."""
 
     files: Mapping[str, bytes]
 
@@ -87,18 +88,23 @@ def ops_in(root: Path) -> list[str]:
 
 
 def content(root: Path, op: str) -> Content:
-    """The op's plain files as they are on disk now, without symbolic links and Python's caches.
+    """The files of an op, as `content_of` finds them."""
+    return content_of(root, layout.op(op))
+
+
+def content_of(root: Path, subject: Subject) -> Content:
+    """A subject's plain files as they are on disk now, without symbolic links and Python's caches.
 
     Its evidence is no part of it: that is about these files.
     """
-    folder, test = (root / path for path in op_paths(op))
-    found = [test] if folder.is_symlink() else [*folder.rglob("*"), test]
+    own = [root / path for path in subject.paths]
+    within = [file for path in own if not path.is_symlink() for file in path.rglob("*")]
     files = {
         path.relative_to(root).as_posix(): path
-        for path in found
+        for path in (*own, *within)
         if path.is_file() and not path.is_symlink() and CACHE not in path.parts
     }
-    files.pop(evidence_path(op), None)
+    files.pop(subject.evidence, None)
     return Content({path: files[path].read_bytes() for path in sorted(files)})
 
 
@@ -332,24 +338,24 @@ class Repository:
             self._clear_lock(run)
             self._git("update-ref", "-d", f"refs/heads/{branch(run)}")
 
-    def strays(self, run: str, op: str) -> list[str]:
-        """What the worktree holds besides the op's plain files and the base commit's."""
+    def strays(self, run: str, subject: Subject) -> list[str]:
+        """What the worktree holds besides the subject's plain files and the base commit's."""
         root = self.worktree(run)
         lines = self._git(
             "-C", str(root), "status", "--porcelain", "--untracked-files=all", "--no-renames", "-z"
         )
-        own = content(root, op).files
+        own = content_of(root, subject).files
         paths = [line[3:] for line in lines.split("\0") if line]
         return [path for path in paths if path not in own and CACHE not in path.split("/")]
 
     # The commit
 
-    def write_tree(self, base: str, op: str, files: Mapping[str, bytes]) -> str:
-        """The base commit's tree with the op's files exactly as given, as an object only."""
+    def write_tree(self, base: str, subject: Subject, files: Mapping[str, bytes]) -> str:
+        """The base commit's tree with the subject's files exactly as given, as an object only."""
         with tempfile.TemporaryDirectory(dir=self.state) as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
             self._git("read-tree", base, env=index)
-            stale = self._git("ls-files", "-z", "--", *op_paths(op), env=index).split("\0")
+            stale = self._git("ls-files", "-z", "--", *subject.paths, env=index).split("\0")
             self._git("update-index", "--force-remove", "--", *filter(None, stale), env=index)
             for path, data in files.items():
                 blob = self._git("hash-object", "-w", "--stdin", "--no-filters", stdin=data)

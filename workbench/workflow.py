@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workbench.assets import asset
 from workbench.errors import TemplateError
+from workbench.layout import SUBJECTS, Subject
 
 
 class Stage(BaseModel):
@@ -16,6 +17,7 @@ class Stage(BaseModel):
     is a `gate` before the agent.
 
     `attempts` is how often an agent may run when a later check fails and its author can repair.
+    `does` names what is done, where that is not what the stage is called.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -23,15 +25,21 @@ class Stage(BaseModel):
     name: str
     kind: Literal["agent", "check", "gate", "review"]
     attempts: int = 1
+    does: str = ""
 
 
 class Workflow(BaseModel):
-    """The stages in the order they run."""
+    """The stages in the order they run, and what a run is about: an op, or a model's recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
+    about: Literal["op", "recipe"] = "op"
     stage: tuple[Stage, ...]
+
+    def subject(self, name: str) -> Subject:
+        """What a run of it is about that has this name."""
+        return SUBJECTS[self.about](name)
 
     def agent(self) -> Stage | None:
         """The stage that writes the candidate."""

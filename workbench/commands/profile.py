@@ -48,7 +48,7 @@ def edit(
     with Terminal(as_json) as terminal:
         engine = session.engine(terminal)
         found = engine.store.find(run)
-        if problem := gate.refusal(found):
+        if problem := gate.no_change(found):
             raise problem
         text = None
         if reference is not None:

@@ -64,7 +64,8 @@ class Request(_Frozen):
     """What was asked for. `reference` is all of it: a resumed run needs no file of the user's. A
     run about an op of the library has none, and one with a `commission` has none until a person
     confirmed it; `options` is what its workflow and its author want to know besides. `cohort` is
-    there where several attempts were asked for.
+    there where several attempts were asked for. With `confirm`, a person confirms the profile
+    though nobody wrote anything yet.
     """
 
     op: str
@@ -77,6 +78,12 @@ class Request(_Frozen):
     workflow: str = "kernel-dev"
     options: dict[str, Any] = {}
     cohort: Cohort | None = None
+    confirm: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether a person has to confirm what the run is about."""
+        return self.confirm or self.commission is not None
 
 
 class StageResult(_Frozen):
@@ -139,7 +146,7 @@ class Run(_Frozen):
 
     @property
     def op(self) -> str:
-        """Name of the op the run is about."""
+        """Name of what the run is about: an op, or a type of models."""
         return self.request.op
 
     def latest(self, stage: str) -> Record | None:

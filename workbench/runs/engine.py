@@ -26,8 +26,8 @@ from workbench.errors import (
     WorkbenchError,
 )
 from workbench.evidence.document import Document
-from workbench.layout import evidence_path
-from workbench.repository import Content, Repository, branch, content
+from workbench.layout import Subject
+from workbench.repository import Content, Repository, branch, content_of
 from workbench.runs import (
     CLOSED,
     STOPPED,
@@ -116,8 +116,9 @@ class Engine:
                 raise self._refusal(run)
             gate.check(run, self.store.folder_of(run.id))
             present, document = self._reviewed(run)
-            files = {**present.files, evidence_path(run.op): document.dump().encode()}
-            tree = self.repository.write_tree(run.base, run.op, files)
+            subject = _subject(run)
+            files = {**present.files, subject.evidence: document.dump().encode()}
+            tree = self.repository.write_tree(run.base, subject, files)
             message = commit_message(run, approver, document.evidence)
             commit = self.repository.write_commit(tree, run.base, message, approver)
             # From here on the commit exists as an object; finishing needs no worktree.
@@ -183,7 +184,7 @@ class Engine:
             RunError: its reference is none that waits, or waited, for a person.
         """
         with self._held(run_id) as run:
-            if problem := gate.refusal(run):
+            if problem := gate.no_change(run):
                 raise problem
             run = self.store.save(gate.changed(run, tier, force), supersede=gate.ANALYSIS)
             gate.write(self.store.folder_of(run.id), text)
@@ -261,21 +262,20 @@ class Engine:
 
     def _perform(self, run: Run, stage: Stage) -> tuple[WorkbenchError | None, StageResult]:
         """The stage's result; an error is a failed result, and what to end the command with."""
-        root = self.repository.worktree(run.id)
+        root, about = self.repository.worktree(run.id), workflows.load(run.request.workflow).about
         before = self._content(run).hash
         try:
             context = Context(run, root, self.store.folder_of(run.id), self._progress.doing)
-            result = self._stages[stage.name](context)
+            result = self._stages[stage.does or stage.name](context)
         except StorageError:
             raise
         except WorkbenchError as error:
             return error, _failure(str(error))
         if stage.kind != "agent" and self._content(run).hash != before:
-            return None, _failure(f"the op's files changed during {stage.name}")
-        if root.exists() and (strays := self.repository.strays(run.id, run.op)):
-            return None, _failure(
-                f"{stage.name} touched what is not the op's: {', '.join(map(printable, strays))}"
-            )
+            return None, _failure(f"the {about}'s files changed during {stage.name}")
+        if root.exists() and (strays := self.repository.strays(run.id, _subject(run))):
+            touched = ", ".join(map(printable, strays))
+            return None, _failure(f"{stage.name} touched what is not the {about}'s: {touched}")
         return None, result
 
     def _save(
@@ -387,7 +387,11 @@ class Engine:
         return refusals.refusal(run)
 
     def _content(self, run: Run) -> Content:
-        return content(self.repository.worktree(run.id), run.op)
+        return content_of(self.repository.worktree(run.id), _subject(run))
+
+
+def _subject(run: Run) -> Subject:
+    return workflows.load(run.request.workflow).subject(run.op)
 
 
 def _at(run: Run, state: State, *, reason: str = "", approval: Approval | None = None) -> Run:

@@ -1,4 +1,5 @@
-"""The profile's gate: where no person wrote the reference, one must confirm it and its profile.
+"""The profile's gate: where no person wrote the reference, one must confirm it and its profile; of
+a model, its profile alone.
 
 The reference lies in the run's folder, for a person to read and change. What is confirmed is the
 text and the profile that were shown; one byte of either changed, and it is to be confirmed again.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +79,7 @@ def is_stale(record: Record, folder: Path) -> bool:
 
 def is_open(run: Run, folder: Path) -> bool:
     """Whether a person wrote the reference, or confirmed it and its profile as they are now."""
-    if run.request.commission is None:
+    if not run.request.waits:
         return True
     found = _confirmed(run)
     return found is not None and found["sha256"] == _frozen(run, folder)
@@ -103,11 +105,15 @@ def page(run: Run, folder: Path) -> Page:
         RunError: there is nothing to confirm.
     """
     record = run.latest(ANALYSIS)
-    if run.request.commission is None or record is None or PROPOSED not in record.result.data:
+    proposed = run.request.commission is not None
+    known = record is not None and record.result.ok and run.request.waits
+    if record is None or not known or proposed != (PROPOSED in record.result.data):
         raise refusal(run) or RunError(
             f"run {run.id} has no profile yet" + (f": {run.reason}" if run.reason else ""),
             f"workbench resume {run.id}",
         )
+    if not proposed:
+        return Page(run=run, file="", reference="", profile=record.result.data, changed=False)
     from workbench.proposal import text_of
 
     found = dict(record.result.data)
@@ -122,7 +128,7 @@ def page(run: Run, folder: Path) -> Page:
 
 def refusal(run: Run) -> WorkbenchError | None:
     """Why there is nothing to confirm or change, if there isn't."""
-    if run.request.commission is None:
+    if not run.request.waits:
         return RunError(
             f"the reference of run {run.id} is {run.request.origin}: it needs no confirmation",
             f"workbench show {run.id}",
@@ -130,6 +136,17 @@ def refusal(run: Run) -> WorkbenchError | None:
     if run.state in CLOSED or run.state is State.APPROVED:
         return RunError(f"run {run.id} is {run.state}", f"workbench show {run.id}")
     return None
+
+
+def no_change(run: Run) -> WorkbenchError | None:
+    """Why there is nothing to change, if there isn't."""
+    if run.request.waits and run.request.commission is None:
+        return RunError(
+            f"the profile of run {run.id} says what is in {run.request.origin}: nothing of it can "
+            "be changed here",
+            f"workbench abort {run.id}, and begin another with --leave",
+        )
+    return refusal(run)
 
 
 def no_confirmation(run: Run) -> WorkbenchError:
@@ -158,9 +175,10 @@ def confirmed(run: Run, folder: Path, stage: str, person: str) -> tuple[Run, Rec
     """
     from workbench.profile import Profile, analyze
     from workbench.reference import parse
-    from workbench.runs.store import now
 
     shown = page(run, folder)
+    if run.request.commission is None:
+        return run, _record(run, folder, stage, person, [])
     if shown.changed:
         raise ProfileGate(
             f"{shown.file} is not what was shown",
@@ -178,18 +196,25 @@ def confirmed(run: Run, folder: Path, stage: str, person: str) -> tuple[Run, Rec
             "it does not say and compute the same wherever it runs",
             f"workbench profile edit {run.id}, or workbench abort {run.id}",
         )
+    record = _record(run, folder, stage, person, [f"tier {profile.tier}"])
+    request = run.request.model_copy(update={"reference": reference.to_record()})
+    return run.model_copy(update={"request": request}), record
+
+
+def _record(run: Run, folder: Path, stage: str, person: str, facts: Sequence[str]) -> Record:
+    """Who confirmed what is there now."""
+    from workbench.runs.store import now
+
     frozen = _frozen(run, folder)
-    record = Record(
+    return Record(
         stage=stage,
         result=StageResult(
-            summary=[f"tier {profile.tier}", f"confirmed by {person}", f"sha256 {frozen[:12]}"],
+            summary=[*facts, f"confirmed by {person}", f"sha256 {frozen[:12]}"],
             data={CONFIRMED: {"sha256": frozen, "person": person}},
         ),
         started=now(),
         seconds=0.0,
     )
-    request = run.request.model_copy(update={"reference": reference.to_record()})
-    return run.model_copy(update={"request": request}), record
 
 
 def set_aside(run: Run, folder: Path, record: Record) -> bool:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
+from workbench import workflow as workflows
 from workbench.errors import RunError
 from workbench.evidence import Evidence
-from workbench.layout import evidence_path
-from workbench.repository import Repository, content
+from workbench.repository import Repository, content_of
 from workbench.runs import Run, StageResult
 from workbench.runs.gate import CONFIRMED
 
@@ -38,14 +38,15 @@ def review(run: Run, repository: Repository) -> Review:
     """
     changes: list[str] = []
     reviewed = run.latest("review")
+    subject = workflows.load(run.request.workflow).subject(run.op)
     if run.approval is not None:
         tree = run.approval.commit
     else:
-        present = content(repository.worktree(run.id), run.op)
+        present = content_of(repository.worktree(run.id), subject)
         if not present.files:
             why = f": {run.reason}" if run.reason else ""
             raise RunError(f"run {run.id} has nothing to review{why}", f"workbench show {run.id}")
-        tree = repository.write_tree(run.base, run.op, present.files)
+        tree = repository.write_tree(run.base, subject, present.files)
         seen = reviewed.result.data.get("files") if reviewed else None
         changes = present.changes(seen) if seen else []
     results = {r.stage: r.result for r in run.records if not r.superseded and r.stage != "review"}
@@ -55,7 +56,7 @@ def review(run: Run, repository: Repository) -> Review:
         unknown=[item for result in results.values() for item in result.unknown],
         evidence=reviewed.evidence if reviewed else [],
         changes=changes,
-        diff=repository.diff(run.base, tree, without=evidence_path(run.op)),
+        diff=repository.diff(run.base, tree, without=subject.evidence),
     )
 
 

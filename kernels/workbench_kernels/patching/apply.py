@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from torch import nn
@@ -12,10 +13,12 @@ from workbench_kernels.launch import interpreted
 from workbench_kernels.patching.ahead import built_within
 from workbench_kernels.patching.experts import Experts
 from workbench_kernels.patching.gated_norms import GatedNorms
+from workbench_kernels.patching.hinted import HintedNorms
 from workbench_kernels.patching.instance import SETTINGS, is_hooked
 from workbench_kernels.patching.loss import FusedLoss
 from workbench_kernels.patching.mlps import Mlps
 from workbench_kernels.patching.norms import Norms
+from workbench_kernels.patching.recipe import Recipe, RecipeError, of_model
 from workbench_kernels.patching.report import Entry, Report
 from workbench_kernels.patching.rotary import RotaryFunctions
 from workbench_kernels.patching.rule import Rule, Undo, Verdict
@@ -38,18 +41,20 @@ def patch(
     only: Collection[str] | None = None,
     strict: bool = False,
     verdicts: Verdicts | None = None,
+    recipes: Sequence[Recipe] | None = None,
 ) -> Report:
     """Make the library's kernels serve every module of the model that they are proven for.
 
     only: kinds of modules, as "norm"; None for all.
     strict: something that could be served and is not is an error.
     verdicts: where proofs are kept from one run to the next; None for the user's cache.
+    recipes: what is known of models of this type; None for those the library has.
 
     Modules keep their parameters, their names and their class; `unpatch` restores them.
 
     Raises:
-        PatchError: it is patched already, is on a device where no kernel runs, or `only` has no
-            such kind; with strict, something was left alone.
+        PatchError: it is patched already, is on a device where no kernel runs, `only` has no such
+            kind, or a recipe can't be read; with strict, something was left alone.
     """
     if model in _UNDO:
         raise PatchError("the model is patched already; unpatch(model) first, to patch it anew")
@@ -60,15 +65,17 @@ def patch(
         )
     _check_device(model)
     verdicts = Verdicts.of_the_user() if verdicts is None else verdicts
+    recipes = _recipes(model) if recipes is None else recipes
     entries, undo = [], []
-    for rule in RULES:
+    for rule, path, module in _candidates(model, recipes):
         if only is not None and rule.kind not in only:
             continue
-        for path, module in rule.candidates(model):
-            verdict = _HOOKED if is_hooked(module) else verdicts.find(rule, module)
-            if verdict.served:
-                undo.append(rule.install(module, verdict))
-            entries.append(Entry(path, rule.kind, type(module).__name__, verdict))
+        verdict = _HOOKED if is_hooked(module) else _left(recipes, rule.kind, module)
+        verdict = verdict or verdicts.find(rule, module)
+        verdict = _promised(recipes, rule.kind, module, verdict)
+        if verdict.served:
+            undo.append(rule.install(module, verdict))
+        entries.append(Entry(path, rule.kind, type(module).__name__, verdict))
     verdicts.save()
     report = Report(type(model).__name__, tuple(entries))
     if strict and report.left:
@@ -125,6 +132,38 @@ def patched(
         except ImportError as error:
             raise PatchError(f"{model!r} is a type of transformers', which is not here") from error
         yield reports
+
+
+def _recipes(model: nn.Module) -> tuple[Recipe, ...]:
+    try:
+        return of_model(model)
+    except RecipeError as error:
+        raise PatchError(str(error)) from error
+
+
+def _candidates(
+    model: nn.Module, recipes: Sequence[Recipe]
+) -> Iterator[tuple[Rule, str, nn.Module]]:
+    """Every module that a rule finds, each once for a kind: first by what recipes say of it."""
+    found = set[tuple[str, str]]()
+    for rule in (HintedNorms(recipes), *RULES):
+        # What is installed meanwhile must not decide what is found.
+        for path, module in list(rule.candidates(model)):
+            if (rule.kind, path) not in found:
+                found.add((rule.kind, path))
+                yield rule, path, module
+
+
+def _left(recipes: Sequence[Recipe], kind: str, module: nn.Module) -> Verdict | None:
+    said = (recipe.leaves(kind, module) for recipe in recipes)
+    return next((verdict for verdict in said if verdict is not None), None)
+
+
+def _promised(recipes: Sequence[Recipe], kind: str, module: nn.Module, verdict: Verdict) -> Verdict:
+    """The verdict; where nothing serves what a recipe says is served, it says that too."""
+    said = (recipe.promises(kind, module) for recipe in recipes)
+    promise = None if verdict.served else next(filter(None, said), None)
+    return verdict if promise is None else replace(verdict, reason=f"{verdict.reason} ({promise})")
 
 
 def _undo(steps: list[Undo]) -> None:

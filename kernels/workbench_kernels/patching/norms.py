@@ -118,7 +118,7 @@ def _prove_mode(module: nn.Module, mode: _Mode, eps: float) -> Proof:
     names = [name for name, _ in module.named_parameters(recurse=False)]
 
     def ours(input: Tensor, **parameters: Tensor) -> Tensor:
-        return _call(mode.kernel, input, {**mode.options, "eps": eps}, **parameters)
+        return call(mode.kernel, input, {**mode.options, "eps": eps}, **parameters)
 
     cases = (draw(module, ["input"], names, dtype) for dtype in dtypes_of(module))
     return prove_each(with_parameters(module), ours, cases)
@@ -158,13 +158,14 @@ def draw(
     return {name: t.to(device, dtype) for name, t in tensors.items()}
 
 
-def _call(
+def call(
     kernel: str,
     input: Tensor,
     options: dict[str, Any],
     weight: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:
+    """What a kernel gives for rows, with a verdict's options."""
     if kernel == "rms_norm":
         return rms_norm(input, None, weight, **options)
     if weight is not None and "offset" in options:
@@ -178,7 +179,7 @@ def _rms_norm_forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tensor
     weight = self._parameters.get("weight")
     if weight is not None and weight.dtype != input.dtype:
         return type(self).forward(self, input)  # as under autocast: its result is of another dtype
-    return _call("rms_norm", input, self.__dict__[SETTINGS], weight)
+    return call("rms_norm", input, self.__dict__[SETTINGS], weight)
 
 
 def _layer_norm_forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tensor:
@@ -187,4 +188,4 @@ def _layer_norm_forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tens
     weight, bias = (self._parameters.get(name) for name in ("weight", "bias"))
     if weight is not None and weight.dtype != input.dtype:
         return type(self).forward(self, input)
-    return _call("layer_norm", input, self.__dict__[SETTINGS], weight, bias)
+    return call("layer_norm", input, self.__dict__[SETTINGS], weight, bias)

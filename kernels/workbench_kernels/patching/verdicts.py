@@ -170,9 +170,9 @@ def _place(module: nn.Module) -> str:
 
 @cache
 def _library() -> str:
-    """A digest of this library's files."""
+    """A digest of this library's files, recipes among them."""
     digest = hashlib.sha256()
     root = Path(__file__).parents[1]
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted([*root.rglob("*.py"), *root.rglob("*.toml")]):
         digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,6 @@ from workbench.console import Terminal
 from workbench.errors import UsageError, VerificationFailed
 from workbench.models import Coverage, Row, coverage
 from workbench.options import Json
-
-if TYPE_CHECKING:
-    from workbench.models.training import Training
 
 
 def models(
@@ -75,7 +72,7 @@ def _train(terminal: Terminal, types: Sequence[str]) -> None:
         terminal.answer({**dumped, **failed})
     else:
         if trained:
-            rows = [_trained(kind, one) for kind, t in trained.items() for one in t]
+            rows = [{"type": kind, **one.row()} for kind, t in trained.items() for one in t]
             terminal.table("training", rows)
         for kind, why in failed.items():
             terminal.facts(kind, [why])
@@ -83,19 +80,6 @@ def _train(terminal: Terminal, types: Sequence[str]) -> None:
     if wrong:
         names = ", ".join(sorted(wrong))
         raise VerificationFailed(f"with the library these did not learn the same: {names}")
-
-
-def _trained(kind: str, training: Training) -> dict[str, str]:
-    theirs, ours = training.theirs, training.ours
-    return {
-        "type": kind,
-        "dtype": training.dtype,
-        "loss": f"{training.first:.3f} to {training.last:.3f}",
-        "losses off": f"{ours.loss:.1e} ({theirs.loss:.1e})",
-        "updates off": f"{ours.update:.1e} ({theirs.update:.1e})",
-        "log-probabilities off": f"{ours.log_probability:.1e} ({theirs.log_probability:.1e})",
-        "of what is allowed": f"{training.excess:.2f}",
-    }
 
 
 def _tried(terminal: Terminal, types: Sequence[str], every: bool) -> Coverage:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -49,6 +50,8 @@ _OPTIONAL = frozenset(
     {"head_dim", "num_key_value_heads", "n_routed_experts", "n_shared_experts", "n_group"}
     | {"topk_group", "num_experts_per_tok"}
 )
+# What a file has beside the configuration: where it came from, how its weights are stored.
+_NOT_ITS_OWN = frozenset({"model_type", "auto_map", "quantization_config", "_name_or_path"})
 # What is tried on top, one after the other, until a model of the type runs.
 CHANGES: tuple[Mapping[str, int], ...] = (
     {},
@@ -81,15 +84,18 @@ def _names() -> dict[str, str]:
     return {kind: both[kind] if isinstance(both[kind], str) else both[kind][0] for kind in both}
 
 
-def build(kind: str, changes: Mapping[str, int]) -> nn.Module:
+def build(
+    kind: str, changes: Mapping[str, int], asked: Mapping[str, Any] = MappingProxyType({})
+) -> nn.Module:
     """A tiny model of that type, in training, the same each time; no parameter is zero, which would
-    hide what it takes part in.
+    hide what it takes part in. Of a configuration all but its sizes is kept.
     """
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     made: Any = getattr(transformers, _names()[kind])
-    config = _shrunk(made.config_class or CONFIG_MAPPING[kind], {**_SMALL, **changes})
+    config_class = made.config_class or CONFIG_MAPPING[kind]
+    config = _shrunk(config_class, {**_SMALL, **changes}, asked)
     for name in ("is_decoder", "use_cache"):
         if hasattr(config, name):
             setattr(config, name, name == "is_decoder")
@@ -107,7 +113,9 @@ def build(kind: str, changes: Mapping[str, int]) -> nn.Module:
     return model.float().train()  # type: ignore[no-any-return]
 
 
-def first(kind: str, runs: Callable[[nn.Module], T]) -> tuple[nn.Module, T]:
+def first(
+    kind: str, runs: Callable[[nn.Module], T], asked: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[nn.Module, T]:
     """The first model of the type that runs, and what `runs` gives for a copy of it.
 
     Raises:
@@ -116,7 +124,7 @@ def first(kind: str, runs: Callable[[nn.Module], T]) -> tuple[nn.Module, T]:
     errors = []
     for changes in CHANGES:
         try:
-            model = build(kind, changes)
+            model = build(kind, changes, asked)
             return model, runs(copy.deepcopy(model))
         except Exception as error:  # what a tiny configuration leads to is not known
             errors.append(error)
@@ -132,13 +140,17 @@ def batch(device: torch.device) -> dict[str, Tensor]:
     return {"input_ids": tokens, "labels": labels}
 
 
-def _shrunk(kind: Any, small: Mapping[str, int]) -> Any:
-    """A config whose sizes are small, and those of its parts."""
-    default = kind()
-    given = dict(_small_fields(default.to_dict(), small))
-    for name in getattr(kind, "sub_configs", None) or ():
+def _shrunk(
+    kind: Any, small: Mapping[str, int], asked: Mapping[str, Any] = MappingProxyType({})
+) -> Any:
+    """A config whose sizes are small, and those of its parts; the rest as asked, or its own."""
+    parts = set(getattr(kind, "sub_configs", None) or ())
+    kept = {name: value for name, value in asked.items() if name not in parts | _NOT_ITS_OWN}
+    default = kind(**copy.deepcopy(kept))
+    given = kept | dict(_small_fields(default.to_dict(), small))
+    for name in sorted(parts):
         if hasattr(part := getattr(default, name, None), "to_dict"):
-            given[name] = _shrunk(type(part), small)
+            given[name] = _shrunk(type(part), small, asked.get(name) or {})
     return kind(**given)
 
 

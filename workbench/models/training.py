@@ -10,8 +10,10 @@ the gradients: AdamW makes as much of a gradient that is all rounding as of any 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -64,29 +66,78 @@ class Training(BaseModel):
         """Whether the library learns what PyTorch does."""
         return self.excess <= 1.0
 
+    def row(self) -> dict[str, str]:
+        """It in a table: how far from the truth the library is, and PyTorch."""
+        theirs, ours = self.theirs, self.ours
+        return {
+            "dtype": self.dtype,
+            "loss": f"{self.first:.3f} to {self.last:.3f}",
+            "losses off": f"{ours.loss:.1e} ({theirs.loss:.1e})",
+            "updates off": f"{ours.update:.1e} ({theirs.update:.1e})",
+            "log-probabilities off": f"{ours.log_probability:.1e} ({theirs.log_probability:.1e})",
+            "of what is allowed": f"{self.excess:.2f}",
+        }
+
 
 def compare(
     kind: str, dtype: torch.dtype, serve: Serve, device: torch.device, steps: int = STEPS
 ) -> Training:
     """Train a model of the type three times: in float64, in this dtype, and in it with `serve`."""
-    model, _ = tiny.first(kind, lambda model: model(**next(_batches(torch.device("cpu")))))
-    start = model.to(device, dtype).double()
-    exact: Any = copy.deepcopy(start)
+    made = start(kind, dtype, device)
+    exact, theirs = unserved(made, dtype, steps)
+    return judged(exact, theirs, served(made, dtype, serve, steps), dtype)
+
+
+def start(
+    kind: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    config: Mapping[str, Any] = MappingProxyType({}),
+) -> nn.Module:
+    """A tiny model of the type that can be trained, its parameters such as the dtype has, in
+    float64.
+    """
+    runs = next(_batches(torch.device("cpu")))
+    model, _ = tiny.first(kind, lambda model: model(**runs), config)
+    return model.to(device, dtype).double()
+
+
+def unserved(model: nn.Module, dtype: torch.dtype, steps: int = STEPS) -> tuple[Trained, Trained]:
+    """What it learns without the library: in float64, which is the truth, and in this dtype."""
+    exact: Any = copy.deepcopy(model)
     if hasattr(exact, "set_experts_implementation"):
         exact.set_experts_implementation("eager")  # grouped products know no float64
     with StayInFloat64():  # type: ignore[no-untyped-call]
         truth = _trained(exact, steps)
-    theirs = _trained(copy.deepcopy(start).to(dtype), steps)
-    model = copy.deepcopy(start).to(dtype)
-    serve(model)
-    ours = _trained(model, steps)
+    return truth, _trained(copy.deepcopy(model).to(dtype), steps)
+
+
+def served(model: nn.Module, dtype: torch.dtype, serve: Serve, steps: int = STEPS) -> Trained:
+    """What it learns in this dtype after `serve`."""
+    ours = copy.deepcopy(model).to(dtype)
+    serve(ours)
+    return _trained(ours, steps)
+
+
+def judged(truth: Trained, theirs: Trained, ours: Trained, dtype: torch.dtype) -> Training:
+    """How far from the truth PyTorch's training and the library's are.
+
+    Raises:
+        ValueError: they did not train the same parameters.
+    """
+    if others := {*truth.updates} ^ {*ours.updates}:
+        raise ValueError(f"only one has a parameter {min(others)}")
+    if len(ours.losses) != len(truth.losses):
+        raise ValueError(f"it has {len(ours.losses)} losses, not {len(truth.losses)}")
     apart = [_apart(found, truth) for found in (theirs, ours)]
     excess = max(
-        off / (_FACTOR * (apart[0][name] + _LEAST[dtype])) for name, off in apart[1].items()
+        # What is no number is too much.
+        off / (_FACTOR * (apart[0][name] + _LEAST[dtype])) if math.isfinite(off) else math.inf
+        for name, off in apart[1].items()
     )
     return Training(
         dtype=str(dtype).removeprefix("torch."),
-        steps=steps,
+        steps=len(truth.losses),
         first=truth.losses[0],
         last=truth.losses[-1],
         theirs=_worst(apart[0]),
@@ -95,8 +146,10 @@ def compare(
     )
 
 
-class _Trained(BaseModel):
-    """What a training came to."""
+class Trained(BaseModel):
+    """What a training came to: the loss of each step, what became of each parameter, and the
+    log-probabilities of the likeliest tokens at the end.
+    """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -105,7 +158,7 @@ class _Trained(BaseModel):
     likeliest: Tensor
 
 
-def _trained(model: nn.Module, steps: int) -> _Trained:
+def _trained(model: nn.Module, steps: int) -> Trained:
     device = next(model.parameters()).device
     before = {name: p.detach().double().clone() for name, p in model.named_parameters()}
     kept = {name: p.clone() for name, p in before.items()}
@@ -126,7 +179,7 @@ def _trained(model: nn.Module, steps: int) -> _Trained:
         logits = model(input_ids=next(_batches(device))["input_ids"]).logits
     likeliest = logits.double().log_softmax(-1).topk(_LIKELIEST).values
     updates = {name: kept[name] - before[name] for name in kept}
-    return _Trained(losses=losses, updates=updates, likeliest=likeliest)
+    return Trained(losses=losses, updates=updates, likeliest=likeliest)
 
 
 def _batches(device: torch.device) -> Iterator[Mapping[str, Tensor]]:
@@ -139,7 +192,7 @@ def _batches(device: torch.device) -> Iterator[Mapping[str, Tensor]]:
         yield {"input_ids": tokens, "labels": tokens}
 
 
-def _apart(found: _Trained, truth: _Trained) -> dict[str, float]:
+def _apart(found: Trained, truth: Trained) -> dict[str, float]:
     """How far from the truth each loss, each update and the log-probabilities are, as a share."""
     losses = zip(found.losses, truth.losses, strict=True)
     # Of one step alone PyTorch's may be right by luck.

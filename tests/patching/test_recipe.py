@@ -108,7 +108,10 @@ def test_under_autocast_a_hinted_norm_computes_as_it_did() -> None:
 )
 def test_a_recipe_is_not_believed(wrong: str, said: str) -> None:
     """Another epsilon, no name of the weight: the module is left, and what was promised is said."""
-    left = patch(Model(), verdicts=Verdicts(), recipes=[parse(wrong)]).left
+    known, model = Verdicts(), Model()
+    patch(model, verdicts=known, recipes=[parse(RIGHT)])  # what is right of one is not of another
+    unpatch(model)
+    left = patch(model, verdicts=known, recipes=[parse(wrong)]).left
     assert [entry.path for entry in left] == ["first"]
     assert said in left[0].verdict.reason
     assert "the recipe of m, for transformers 5.24.0, has rms_norm" in left[0].verdict.reason

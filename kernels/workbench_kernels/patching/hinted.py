@@ -44,6 +44,10 @@ class HintedNorms:
         assert hint is not None
         return Norms().prove(_Renamed(module, hint))
 
+    def told(self, module: nn.Module) -> str:
+        """What a verdict on the module depends on besides: the hint."""
+        return repr(self._hint(module))
+
     def install(self, module: nn.Module, verdict: Verdict) -> Undo:
         """Its forward calls the kernel, with the parameters that the module has then."""
         hint = self._hint(module)

@@ -49,7 +49,8 @@ class Verdicts:
 
     def find(self, rule: Rule, module: nn.Module) -> Verdict:
         """What was proven of a module like this one, or is now. What a proof raises is a reason."""
-        key = key_of(rule.kind, module)
+        told = getattr(rule, "told", None)  # by a recipe, beside what the module shows
+        key = key_of(rule.kind, module, "" if told is None else told(module))
         if key not in self._known:
             try:
                 verdict = rule.prove(module)
@@ -73,10 +74,10 @@ class Verdicts:
         self._changed = False
 
 
-def key_of(kind: str, module: nn.Module) -> str:
+def key_of(kind: str, module: nn.Module, told: str = "") -> str:
     """A hash of all that a verdict on the module depends on."""
     digest = hashlib.sha256()
-    for part in (kind, _library(), _place(module), *_described(module)):
+    for part in (kind, told, _library(), _place(module), *_described(module)):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()
 
@@ -170,9 +171,9 @@ def _place(module: nn.Module) -> str:
 
 @cache
 def _library() -> str:
-    """A digest of this library's files, recipes among them."""
+    """A digest of this library's files."""
     digest = hashlib.sha256()
     root = Path(__file__).parents[1]
-    for path in sorted([*root.rglob("*.py"), *root.rglob("*.toml")]):
+    for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 LIBRARY = "kernels/workbench_kernels"
@@ -40,6 +40,11 @@ def recipe(model_type: str) -> Subject:
     """How models of a type are patched."""
     folder = f"{RECIPES}/{model_type}"
     return Subject(model_type, (folder,), f"{folder}/{EVIDENCE}")
+
+
+def owner(name: str, paths: Iterable[str]) -> Subject:
+    """What these files are of, which has this name."""
+    return recipe(name) if any(path.startswith(f"{RECIPES}/") for path in paths) else op(name)
 
 
 # By what a workflow says that it is about.

@@ -6,9 +6,9 @@ from functools import cached_property
 
 from workbench.errors import EvidenceError
 from workbench.evidence import Evidence
-from workbench.evidence.document import Document, documented
-from workbench.layout import evidence_path
-from workbench.repository import Content, Repository, content
+from workbench.evidence.document import Document, documented, recorded
+from workbench.layout import owner
+from workbench.repository import Content, Repository, content, content_of
 from workbench.runs.store import Store
 
 # So many digits of a record's id, at least, stand for it.
@@ -108,11 +108,12 @@ class Archive:
         They are looked for in the checkout, first in the run's worktree if the library's evidence
         is another; a commit whose op is not in the checkout yet can't change.
         """
-        root, op = self.repository.root, evidence.op
+        root, own = self.repository.root, owner(evidence.op, evidence.files)
         runs = [self._store.get(id_) for id_ in self._store.runs_with(evidence.id)]
         worktrees = [self.repository.worktree(run.id) for run in runs]
         places = [root] if evidence.id in self._committed else [*worktrees, root]
-        present = next(filter(lambda found: found.files, (content(p, op) for p in places)), None)
+        here = (content_of(place, own) for place in places)
+        present = next(filter(lambda found: found.files, here), None)
         if present is None:
             approved = (run.approval.evidence for run in runs if run.approval is not None)
             if evidence.commit or any(evidence.id in ids for ids in approved):
@@ -129,11 +130,11 @@ class Archive:
         intact.
         """
         found, damaged = dict[str, Evidence](), dict[str, str]()
-        for op in documented(self.repository.root):
+        for subject in recorded(self.repository.root):
             try:
-                document = Document.load(self.repository.root, op)
+                document = Document.load_of(self.repository.root, subject)
             except EvidenceError as error:
-                damaged[evidence_path(op)] = str(error)
+                damaged[subject.evidence] = str(error)
             else:
                 found.update({evidence.id: evidence for evidence in document.evidence})
         return found, damaged

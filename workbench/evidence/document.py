@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench import layout
 from workbench.errors import EvidenceError
 from workbench.evidence import Evidence, canonical
-from workbench.layout import EVIDENCE, LIBRARY, evidence_path
-from workbench.repository import Content, content
+from workbench.layout import EVIDENCE, LIBRARY, RECIPES, Subject
+from workbench.repository import Content, content_of
 
 
 @dataclass(frozen=True)
 class Document:
-    """An op's files, path to SHA-256, and the records about them."""
+    """The files of an op or a recipe, path to SHA-256, and the records about them."""
 
     op: str
     files: Mapping[str, str]
@@ -76,7 +77,16 @@ class Document:
         Raises:
             EvidenceError: it has none, or it is not as the engine wrote it.
         """
-        path = evidence_path(op)
+        return cls.load_of(root, layout.op(op))
+
+    @classmethod
+    def load_of(cls, root: Path, subject: Subject) -> Document:
+        """The document of an op or a recipe below `root`.
+
+        Raises:
+            EvidenceError: it has none, or it is not as the engine wrote it.
+        """
+        path, op = subject.evidence, subject.name
         restore = f"restore it: git checkout -- {path}; or verify the op again"
         try:
             text = (root / path).read_bytes().decode()
@@ -100,13 +110,13 @@ class Document:
 def problems(root: Path) -> dict[str, str]:
     """What is wrong with the evidence below `root`, by the path of its document.
 
-    An op's files must be those that its document is about.
+    The files of an op or a recipe must be those that its document is about.
     """
     found = {}
-    for op in documented(root):
-        path = evidence_path(op)
+    for subject in recorded(root):
+        path = subject.evidence
         try:
-            changes = content(root, op).changes(Document.load(root, op).files)
+            changes = content_of(root, subject).changes(Document.load_of(root, subject).files)
         except EvidenceError as error:
             found[path] = str(error)
         else:
@@ -118,6 +128,12 @@ def problems(root: Path) -> dict[str, str]:
 def documented(root: Path) -> list[str]:
     """The ops below `root` that have evidence."""
     return sorted(p.parent.name for p in (root / LIBRARY).glob(f"*/{EVIDENCE}"))
+
+
+def recorded(root: Path) -> list[Subject]:
+    """The ops and the recipes below `root` that have evidence."""
+    recipes = sorted(p.parent.name for p in (root / RECIPES).glob(f"*/{EVIDENCE}"))
+    return [*map(layout.op, documented(root)), *map(layout.recipe, recipes)]
 
 
 def _read(record: Mapping[str, Any]) -> Evidence:

@@ -235,6 +235,7 @@ def bench(
         raise typer.Exit((problem or VerificationFailed).exit_code)
 
 
+app.command()(commands.autopatch)
 app.command()(commands.models)
 app.command()(commands.revise)
 app.command()(commands.tune)

@@ -19,6 +19,7 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from workbench import overview
+from workbench import workflow as workflows
 from workbench.facts import INDENT, print_facts
 from workbench.layout import evidence_path
 from workbench.phrases import age, count, place
@@ -224,15 +225,18 @@ class Terminal:
     def gate(self, page: Page) -> None:
         """The page a person confirms a profile by: the reference, word for word, and what it is."""
         from workbench import gate_page
-        from workbench.profile import Profile
 
         if self.as_json:
             self.answer(page.model_dump(mode="json"))
             return
         self._heading(page.run)
-        self.code("\n".join(map(printable, page.reference.splitlines())), "python")
-        self.profile(Profile.model_validate(page.profile))
-        for label, facts in gate_page.steps(page.run.id, page.file, page.changed):
+        if page.reference:
+            self.code("\n".join(map(printable, page.reference.splitlines())), "python")
+        for label, facts in gate_page.lines(page):
+            self.facts(label, facts)
+        for title, rows in gate_page.tables(page).items():
+            self.table(title, rows)
+        for label, facts in gate_page.steps(page):
             self.facts(label, facts, "bold yellow")
 
     def ops(self, library: Sequence[Entry], tiers: Sequence[Tier]) -> None:
@@ -394,4 +398,5 @@ class Terminal:
     def _heading(self, run: Run) -> None:
         request = run.request
         self.facts("run", [run.id, *place(run), run.state, f"begun {age(run.created)}"])
-        self.facts("op", [run.op, request.origin, f"{request.author} author"])
+        about = workflows.load(request.workflow).about
+        self.facts(about, [run.op, request.origin, f"{request.author} author"])

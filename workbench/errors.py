@@ -4,6 +4,7 @@ WorkbenchError
 ├── UsageError          2   the command was called wrongly
 ├── BadReference        1   the reference or its inputs can't be used
 │   └── UnknownOpError  1   no reference of that name
+├── ModelError          1   a model can't be built, trained or patched
 ├── TierError           1   the traced tier is not the one asked for
 ├── RepositoryError     1   the git repository can't be used as asked
 ├── RunError            1   a run can't do what was asked (unknown, rejected, changed ...)
@@ -49,6 +50,10 @@ class BadReference(WorkbenchError):
 
 class UnknownOpError(BadReference):
     """No catalogue knows the name, and no reference was given."""
+
+
+class ModelError(WorkbenchError):
+    """A model can't be built, trained or patched."""
 
 
 class TierError(WorkbenchError):

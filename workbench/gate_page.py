@@ -1,10 +1,13 @@
-"""What a person confirms by, in lines: a profile, and the reference it is of."""
+"""What a person confirms by, in lines: an op's profile, or what is in a model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from workbench.autopatch import Anatomy
 from workbench.profile import Profile
+from workbench.runs.gate import Page
 
 Line = tuple[str, Sequence[str]]
 
@@ -30,10 +33,35 @@ def profile(found: Profile) -> Iterator[Line]:
             )
 
 
-def steps(run: str, file: str, changed: bool) -> Iterator[Line]:
+def anatomy(found: Anatomy) -> Iterator[Line]:
+    """What is in a model: what one has to know to patch it, and what no rule sees."""
+    yield "model", [found.model, *(f"{name} {v}" for name, v in found.versions.items())]
+    for one in found.unseen:
+        yield "not seen", [f"{one.count} x {one.name}", one.looks]
+
+
+def lines(page: Page) -> Iterator[Line]:
+    """What a person confirms, in lines."""
+    if page.run.request.commission is None:
+        return anatomy(Anatomy.model_validate(page.profile))
+    return profile(Profile.model_validate(page.profile))
+
+
+def tables(page: Page) -> Mapping[str, list[dict[str, Any]]]:
+    """And in rows, by their titles."""
+    if page.run.request.commission is not None:
+        return {}
+    found = Anatomy.model_validate(page.profile)
+    decisions = [{"": name, "as found": said} for name, said in found.decisions.items()]
+    return {"decisions": decisions, "modules": [part.row() for part in found.parts]}
+
+
+def steps(page: Page) -> Iterator[Line]:
     """What to do at the gate."""
-    if changed:
-        yield "changed", [f"{file} is not what is shown:  workbench resume {run} analyzes it"]
+    run = page.run.id
+    if page.changed:
+        yield "changed", [f"{page.file} is not what is shown:  workbench resume {run} analyzes it"]
     yield "confirm", [f"workbench profile confirm {run}"]
-    yield "change", [f"workbench profile edit {run} [--reference FILE] [--tier N]"]
+    if page.run.request.commission is not None:
+        yield "change", [f"workbench profile edit {run} [--reference FILE] [--tier N]"]
     yield "discard", [f"workbench abort {run}"]

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from workbench.runs import Run, State, cohorts
 
 
-def count(things: Sequence[str], name: str) -> str:
+def count(things: Sequence[object], name: str) -> str:
     """So many of what has that name."""
-    return f"{len(things)} {name}{'s' * (len(things) != 1)}"
+    plural = "es" if name.endswith("s") else "s"
+    return f"{len(things)} {name}{plural * (len(things) != 1)}"
 
 
 def place(run: Run) -> list[str]:

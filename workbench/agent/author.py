@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from workbench import tiers
-from workbench.agent import defining, prompts, revising, spending
+from workbench.agent import defining, patching, prompts, revising, spending
 from workbench.agent.budget import Budget
 from workbench.agent.checks import EngineChecks
 from workbench.agent.conversation import Conversation
@@ -19,14 +19,24 @@ from workbench.agent.model import Model, ReplayModel
 from workbench.agent.prices import facts
 from workbench.agent.tools import Checks, Toolbox
 from workbench.agent.transcript import FILE, Transcript, replies
-from workbench.authors import KEY, REPLAY, Assignment, Defined, Revision, Wanted, Written
+from workbench.authors import (
+    KEY,
+    REPLAY,
+    Assignment,
+    Defined,
+    Patching,
+    Revision,
+    Wanted,
+    Written,
+)
 from workbench.authors.spec import spec
+from workbench.autopatch import text as recipes
 from workbench.errors import UsageError
 from workbench.layout import op_paths
 from workbench.limits import Effort, Limits, phrase
 
 MODEL = "claude-opus-5-5"
-Task = Assignment | Wanted | Revision
+Task = Assignment | Wanted | Revision | Patching
 
 
 class Options(BaseModel):
@@ -111,6 +121,22 @@ class AgentAuthor:
             facts=self._facts(model, budget),
             unknown=self._unknown(budget),
             repairs=len(revision.findings) < limits.repairs,
+        )
+
+    def patch(self, asked: Patching) -> Written:
+        """Let the model write the recipe.
+
+        Raises:
+            LimitReached: what it may spend is spent.
+            AuthorError: the model can't be asked, or won't go on.
+        """
+        model, limits = self._model(asked), self._limits(asked)
+        budget = patching.patch(asked, model, limits)
+        return Written(
+            paths=(Path(recipes.path(asked.anatomy.type)),),
+            facts=self._facts(model, budget),
+            unknown=self._unknown(budget),
+            repairs=len(asked.findings) < limits.repairs,
         )
 
     def _model(self, assignment: Task, transcript: str = FILE) -> Model:

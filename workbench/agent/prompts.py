@@ -12,7 +12,7 @@ from pathlib import Path
 
 from workbench import playbook, tiers
 from workbench.assets import asset
-from workbench.authors import Assignment, Revision, Wanted
+from workbench.authors import Assignment, Patching, Revision, Wanted
 from workbench.authors.templates import environment, render
 from workbench.layout import LIBRARY, op_paths
 from workbench.limits import Limits
@@ -83,7 +83,14 @@ def revision(asked: Revision, limits: Limits) -> tuple[str, str]:
     return system, _stored(asked, "revise", variables, workflow="revise")
 
 
-def repair(assignment: Assignment | Revision, number: int, limits: Limits) -> str:
+def patching(asked: Patching, begun: str, limits: Limits) -> tuple[str, str]:
+    """What every request for a recipe begins with, and what is known of the model."""
+    variables = {"anatomy": asked.anatomy, "text": begun, "limits": limits}
+    system = _stored(asked, "system", {}, workflow="autopatch")
+    return system, _stored(asked, "patch", variables, workflow="autopatch")
+
+
+def repair(assignment: Assignment | Revision | Patching, number: int, limits: Limits) -> str:
     """What was found wrong with a submission."""
     variables = {
         "findings": assignment.findings[number],
@@ -132,7 +139,7 @@ def _is_inside(path: Path, root: Path) -> bool:
 
 
 def _stored(
-    assignment: Assignment | Wanted | Revision,
+    assignment: Assignment | Wanted | Revision | Patching,
     name: str,
     variables: dict[str, object],
     stored_as: str = "",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from workbench.autopatch import Anatomy
 from workbench.errors import UsageError
 from workbench.limits import Limits
 from workbench.profile import Profile
@@ -75,6 +76,38 @@ class Revision:
         return self.folder.name
 
 
+@dataclass(frozen=True, kw_only=True)
+class Patching:
+    """A recipe that is to be written in the worktree `root`, for a model of this anatomy; `leave`
+    says which kinds of modules, by their class, a person wants left alone, and why. The rest is as
+    in an `Assignment`.
+    """
+
+    anatomy: Anatomy
+    leave: Mapping[tuple[str, str], str]
+    root: Path
+    folder: Path
+    findings: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tell: Callable[[str], None] = _silent
+
+    @property
+    def run(self) -> str:
+        """Id of the run it is for."""
+        return self.folder.name
+
+    @property
+    def tier(self) -> int:
+        """Whose limits are its author's: a recipe is no more work than the least of ops."""
+        return 1
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration the models are of; empty for the type's own."""
+        config: Mapping[str, Any] = self.options.get("config", {})
+        return config
+
+
 @dataclass(frozen=True)
 class Written:
     """The files an author wrote, relative to the root, what it took, and whether it can go on when
@@ -132,6 +165,18 @@ class Reviser(Protocol):
 
     def revise(self, revision: Revision) -> Written:
         """Change kernel.py and wrapper.py, and nothing else.
+
+        Raises:
+            AuthorError: the author can't, or what it may spend is spent.
+        """
+        ...
+
+
+class Patcher(Protocol):
+    """An author that can write a recipe too."""
+
+    def patch(self, patching: Patching) -> Written:
+        """Write the recipe, and nothing else.
 
         Raises:
             AuthorError: the author can't, or what it may spend is spent.
@@ -218,6 +263,16 @@ def reviser(name: str) -> Reviser:
     what = f"the author {name!r} asks no model, and can't change an op"
     hint = f"--author claude with {KEY} set; to make it faster: workbench tune"
     return cast(Reviser, _able(name, "revise", what, hint))
+
+
+def patcher(name: str) -> Patcher:
+    """The author of that name, who can write a recipe.
+
+    Raises:
+        UsageError: there is none, or it can't.
+    """
+    what = f"the author {name!r} can't write a recipe"
+    return cast(Patcher, _able(name, "patch", what, "--author draft, which needs no model"))
 
 
 def sampler(name: str) -> Sampler:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from workbench import tiers
-from workbench.authors import Assignment, Written
+from workbench.authors import Assignment, Patching, Written
 from workbench.authors.formatting import formatted
 from workbench.authors.formula import formulas
 from workbench.authors.plan import OpPlan, plan_op
@@ -59,6 +59,12 @@ class DraftAuthor:
             (assignment.root / path).parent.mkdir(parents=True, exist_ok=True)
             (assignment.root / path).write_text(text, encoding="utf-8")
         return Written(tuple(files))
+
+    def patch(self, patching: Patching) -> Written:
+        """Write the recipe: what the rules serve, with what was found to help them."""
+        from workbench.autopatch.draft import draft
+
+        return draft(patching)
 
     def render(self, profile: Profile, reference: Reference) -> dict[Path, str]:
         """The files as text, by path."""

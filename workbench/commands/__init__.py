@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from workbench.commands.autopatch import autopatch
 from workbench.commands.models import models
 from workbench.commands.new import new
 from workbench.commands.profile import app as profile
 from workbench.commands.revise import revise
 from workbench.commands.tune import tune
 
-__all__ = ["models", "new", "profile", "revise", "tune"]
+__all__ = ["autopatch", "models", "new", "profile", "revise", "tune"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from workbench.evidence import Evidence
 from workbench.evidence.machine import this_machine, this_workbench, versions
 from workbench.judge.stage import library_digests
+from workbench.layout import LIBRARY
 
 if TYPE_CHECKING:
+    from workbench.autopatch.verdict import ModelVerdict
     from workbench.bench.measurement import Measurement
     from workbench.bench.static import StaticReport
     from workbench.judge.verdict import Verdict
@@ -35,6 +38,32 @@ def of_verdict(verdict: Verdict, commit: str | None = None) -> Evidence:
         summary=tuple(verdict.summary()),
         data=verdict.model_dump(),
         commit=commit or "",
+        **_made(),
+    )
+
+
+def of_models(verdict: ModelVerdict, root: Path) -> Evidence:
+    """What was seen of a recipe, whether it passed or not, with the library below `root`."""
+    rules = sorted((root / LIBRARY / "patching").glob("*.py"))
+    digests = {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in rules
+    }
+    return Evidence(
+        kind="verification",
+        op=verdict.op,
+        files=verdict.files,
+        library=library_digests(root) | digests,
+        seed=verdict.seed,
+        recipe={
+            "inputs": "tiny models of the type, the library's own text, a token for each letter",
+            "dtypes": verdict.dtypes,
+            "device": verdict.device,
+        },
+        machine=this_machine(verdict.sandbox),
+        versions=versions(verdict.versions),
+        summary=tuple(verdict.summary()),
+        data=verdict.model_dump(mode="json"),
         **_made(),
     )
 

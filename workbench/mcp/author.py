@@ -23,9 +23,10 @@ class McpAuthor(AgentAuthor):
     """
 
     name = MCP
-    # It writes ops. What an op is, and what to change of one, is asked of a model.
+    # It writes ops. What an op is, what to change of one, and recipes, are asked of a model.
     define = None  # type: ignore[assignment]
     revise = None  # type: ignore[assignment]
+    patch = None  # type: ignore[assignment]
 
     def __init__(self, seat: Model | None = None) -> None:
         self._seat = seat

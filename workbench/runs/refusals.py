@@ -6,7 +6,7 @@ from workbench.errors import ProfileGate, RunError, WorkbenchError
 from workbench.repository import branch
 from workbench.runs import Run, State
 
-_BEGINNINGS = {"kernel-dev": "new", "bench": "tune", "revise": "revise"}
+_BEGINNINGS = {"kernel-dev": "new", "bench": "tune"}  # the others are called like their command
 
 
 def refusal(run: Run) -> WorkbenchError:
@@ -33,4 +33,4 @@ def refusal(run: Run) -> WorkbenchError:
 
 def beginning(run: Run) -> str:
     """The command that such a run begins with."""
-    return f"workbench {_BEGINNINGS.get(run.request.workflow, 'new')} {run.op}"
+    return f"workbench {_BEGINNINGS.get(run.request.workflow, run.request.workflow)} {run.op}"

@@ -82,12 +82,19 @@ def _what(run: Run) -> list[str]:
         words = " ".join(run.request.options["words"].split())
         asked = textwrap.fill(f"Asked for: {words}", 72, break_long_words=False)
         return [f"Revise {run.op}: written by {run.request.author}", asked, f"From: {run.base}"]
+    if run.request.workflow == "autopatch":
+        return [f"Patch {run.op}: written by {run.request.author}", _confirmed(run)]
     analysis, author = run.latest("analyze"), run.request.author
     tier = analysis.result.data.get("tier", run.request.tier) if analysis else run.request.tier
     written = "drafted offline" if author == "draft" else f"written by {author}"
     kernel = f"tier-{tier} kernel" if tier else "kernel"
+    return [f"Add {run.op}: {kernel}, {written}", _confirmed(run)]
+
+
+def _confirmed(run: Run) -> str:
+    """What it was made of, and who confirmed that."""
     confirmed = [r.result.data[CONFIRMED] for r in run.records if CONFIRMED in r.result.data]
-    said = f"Reference: {run.request.origin}"
+    what = "Of" if run.request.workflow == "autopatch" else "Reference:"
+    said = f"{what} {run.request.origin}"
     said += f", confirmed by {confirmed[-1]['person']}" if confirmed else ""
-    origin = textwrap.fill(said, 72, break_long_words=False)
-    return [f"Add {run.op}: {kernel}, {written}", origin]
+    return textwrap.fill(said, 72, break_long_words=False)

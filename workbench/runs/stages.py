@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from workbench.autopatch import stages as autopatching
 from workbench.errors import BadReference
 from workbench.repository import Repository, content
 from workbench.runs import Commission, Request, StageResult, gate, revising
@@ -328,4 +329,7 @@ STAGES: dict[str, StageFunction] = {
     "tune": tuning.tune,
     "compare": tuning.compare,
     "revise": revising.revise,
+    "look into": autopatching.look_into,
+    "write recipe": autopatching.write_recipe,
+    "prove recipe": autopatching.prove_recipe,
 }

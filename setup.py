@@ -20,7 +20,7 @@ setup(
         **DATA,
     },
     package_data={
-        "*": ["py.typed", "*.json"],
+        "*": ["py.typed", "*.json", "recipe.toml"],
         "workbench.agent": ["*.toml"],
         "workbench.bench": ["templates/*"],
         "workbench.evidence": ["templates/*.j2"],

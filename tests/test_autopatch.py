@@ -174,7 +174,7 @@ def test_nothing_is_written_before_a_person_confirmed_what_is_in_the_model(runs:
 def judge(root: Path, looked: Anatomy, recipe_text: str | None = None) -> Any:
     (root / FILE).parent.mkdir(parents=True, exist_ok=True)
     (root / FILE).write_text(text.write(looked, {}) if recipe_text is None else recipe_text)
-    return verify.verify(root, looked, {}, lambda doing: None)
+    return verify.verify(root, root / "base", looked, {}, lambda doing: None)
 
 
 def failure(verdict: Any) -> str:
@@ -205,12 +205,80 @@ def test_a_recipe_that_says_what_is_not_so(
 
 def test_a_recipe_is_one_file(tmp_path: Path, looked: Anatomy) -> None:
     (tmp_path / FILE).parent.mkdir(parents=True)
-    (tmp_path / FILE).with_name("rules.py").write_text("import os\n")
-    assert "rules.py is no part of a recipe" in failure(judge(tmp_path, looked))
-    (tmp_path / FILE).with_name("rules.py").unlink()
+    (tmp_path / FILE).with_name("more.py").write_text("x = 1\n")
+    assert "more.py is no part of a recipe" in failure(judge(tmp_path, looked))
+    (tmp_path / FILE).with_name("more.py").unlink()
     (tmp_path / FILE).unlink()
     (tmp_path / FILE).symlink_to("/etc/passwd")
-    assert "there is no " in failure(verify.verify(tmp_path, looked, {}, print))
+    assert "there is no " in failure(verify.verify(tmp_path, tmp_path, looked, {}, print))
+
+
+CODE = """
+from workbench_kernels.layer_norm.wrapper import layer_norm
+from workbench_kernels.patching.replaced import Replaced
+import torch
+
+
+def draw(module):
+    width, chance = module.normalized_shape[-1], torch.Generator().manual_seed(0)
+    return {"hidden_states": torch.randn(12, width, generator=chance)}
+
+
+def forward(self, hidden_states):
+    return layer_norm(hidden_states, self.normalized_shape, None, None, 1e-5)
+
+
+RULES = (Replaced("NORM", "norm", "layer_norm", draw, forward),)
+""".replace("NORM", NORM)
+
+
+def coded(root: Path, looked: Anatomy, code: str) -> Any:
+    """The verdict on a recipe whose norm is served by this code."""
+    (root / FILE).parent.mkdir(parents=True)
+    (root / FILE).with_name("rules.py").write_text(code)
+    said = text.write(looked, {}).replace("eps = 1e-05\n", "")
+    return judge(root, looked, said.replace("rounded once", "by the recipe's code"))
+
+
+def test_a_recipe_with_code_of_its_own(
+    tmp_path: Path, looked: Anatomy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks_of = dict[Path, list[str]]()
+
+    class Told(Here):
+        def ask(self, task: str, **question: Any) -> Answer:
+            tasks_of.setdefault(self._folder, []).append(task)
+            return super().ask(task, **question)
+
+    monkeypatch.setattr(verify, "Bench", Told)
+    verdict = coded(tmp_path, looked, CODE)
+    assert verdict.passed, failure(verdict)
+    assert verdict.anatomy.counts == (10, 10) and verdict.ran["layer_norm"] == 5 * (STEPS + 1)
+    # No truth comes from where its code is.
+    served, plain = tasks_of[tmp_path / RECIPES], tasks_of[tmp_path / "base" / RECIPES]
+    assert (set(served), set(plain)) == ({"look", "ours", "planted"}, {"plain"})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("1e-5)", "0.5)", "is not served by layer_norm by the recipe's code: layer_norm, by the"),
+        ("return layer_norm", "torch.set_default_dtype(torch.half)\n    return layer_norm",
+         "rules.py:13: torch.set_default_dtype changes PyTorch for everyone"),
+        ("return layer_norm", "open('/etc/passwd')\n    return layer_norm", "rules.py:13: open"),
+        ("import torch", "import torch, os\nos.environ.clear()", "os is not for ops"),
+        ("RULES = ", "OTHERS = ", "rules.py has no RULES"),
+    ],
+)  # fmt: skip
+def test_code_that_is_wrong_or_may_not_run(
+    tmp_path: Path, looked: Anatomy, old: str, new: str, said: str
+) -> None:
+    assert old in CODE
+    if "no RULES" in said:
+        with pytest.raises(ModelError, match=said):
+            coded(tmp_path, looked, CODE.replace(old, new))
+    else:
+        assert said in failure(coded(tmp_path, looked, CODE.replace(old, new)))
 
 
 def test_code_that_changed_since_it_was_confirmed(tmp_path: Path, looked: Anatomy) -> None:
@@ -332,8 +400,15 @@ def test_a_model_writes_a_recipe(runs: Engine, api: MessagesAPI) -> None:
             call("read", path="/etc/passwd"),
             call("approve", run=KIND),
         ),
-        turn(call("write", text="type = "), call("submit")),
-        turn(call("write", text='type = "olmo"\ntransformers = "5"\n'), call("check")),
+        turn(call("write", file="recipe.toml", text="type = "), call("submit")),
+        turn(
+            call("write", file="recipe.toml", text='type = "olmo"\ntransformers = "5"\n'),
+            call("check"),
+            call("write", file="rules.py", text="import os\nos.environ.clear()\n"),
+            call("check"),
+            call("edit", file="rules.py", old="import os\nos.environ.clear()", new="RULES = ()"),
+            call("write", file="../rules.py", text=""),
+        ),
         turn(call("submit")),
     ]
     run = runs.start(asked("claude", turns=4))
@@ -345,13 +420,14 @@ def test_a_model_writes_a_recipe(runs: Engine, api: MessagesAPI) -> None:
     assert ["is_error" in result for result in api.results(1)] == [False, True, True, True]
     assert "F.layer_norm" in json.dumps(api.results(1)[0])
     assert "it is no TOML" in json.dumps(api.results(2)[1])
-    checked = json.dumps(api.results(3)[1])
-    assert "it does not say that transformers.models.olmo.modeling_olmo.OlmoMLP (mlp)" in checked
+    checked = [json.dumps(result) for result in api.results(3)]
+    assert "it does not say that transformers.models.olmo.modeling_olmo.OlmoMLP (mlp)" in checked[1]
+    assert "rules.py:1: os is not for ops" in checked[3] and "is_error" in checked[5]
     # What it handed in was found wrong; the parked run goes on with what is right.
     run = runs.store.get(run.id)
     seen = Anatomy.model_validate(run.latest("analyze").result.data)
     right = text.write(seen, {(NORM.replace("LayerNorm", "MLP"), "mlp"): "its sums are large"})
-    api.script[:] = [turn(call("write", text=right)), turn(call("submit"))]
+    api.script[:] = [turn(call("write", file="recipe.toml", text=right)), turn(call("submit"))]
     run = runs.resume(run.id, {"turns": 8})
     assert run.state is State.REVIEW, run.reason
     assert run.latest("verify").result.summary[0] == "8 of 10 modules served"

@@ -30,10 +30,10 @@ from workbench.authors import (
     Written,
 )
 from workbench.authors.spec import spec
-from workbench.autopatch import text as recipes
 from workbench.errors import UsageError
-from workbench.layout import op_paths
+from workbench.layout import op_paths, recipe
 from workbench.limits import Effort, Limits, phrase
+from workbench.repository import content_of
 
 MODEL = "claude-opus-5-5"
 Task = Assignment | Wanted | Revision | Patching
@@ -133,7 +133,7 @@ class AgentAuthor:
         model, limits = self._model(asked), self._limits(asked)
         budget = patching.patch(asked, model, limits)
         return Written(
-            paths=(Path(recipes.path(asked.anatomy.type)),),
+            paths=tuple(map(Path, content_of(asked.root, recipe(asked.anatomy.type)).files)),
             facts=self._facts(model, budget),
             unknown=self._unknown(budget),
             repairs=len(asked.findings) < limits.repairs,

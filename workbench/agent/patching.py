@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -17,6 +18,7 @@ from workbench.agent.prices import facts
 from workbench.agent.tools import SUBMIT, Arguments, Tool, Tools, reading
 from workbench.agent.transcript import FILE, Transcript
 from workbench.authors import Patching
+from workbench.authors.formatting import formatted
 from workbench.autopatch import Anatomy
 from workbench.autopatch import text as recipes
 from workbench.autopatch.draft import draft
@@ -24,8 +26,8 @@ from workbench.autopatch.sandboxed import Bench
 from workbench.layout import recipe
 from workbench.limits import Limits
 from workbench.repository import content_of
+from workbench_kernels.patching.recipe import CODE, RecipeError
 from workbench_kernels.patching.recipe import Recipe as Parsed
-from workbench_kernels.patching.recipe import RecipeError
 
 # Of one class's code.
 MOST_CHARACTERS = 40_000
@@ -37,15 +39,20 @@ class ReadClass(Arguments):
     name: str = Field(description="As in transformers.models.llama.modeling_llama.LlamaMLP.")
 
 
-class WriteRecipe(Arguments):
-    """Write the recipe anew."""
+OwnFile = Literal["recipe.toml", "rules.py"]
 
+
+class WriteRecipe(Arguments):
+    """Write the recipe anew, or code of its own where a hint is not enough."""
+
+    file: OwnFile
     text: str = Field(description="All of the file.")
 
 
 class EditRecipe(Arguments):
-    """Replace a text that occurs exactly once in the recipe."""
+    """Replace a text that occurs exactly once in one of your files."""
 
+    file: OwnFile
     old: str
     new: str
 
@@ -59,15 +66,11 @@ class SubmitRecipe(Arguments):
 
 
 class Recipe:
-    """The file that the model writes, and what it may ask of it."""
+    """The files that the model writes, and what it may ask of them."""
 
     def __init__(self, patching: Patching) -> None:
         self._patching = patching
-        self.path = Path(recipes.path(patching.anatomy.type))
-
-    @property
-    def _file(self) -> Path:
-        return self._patching.root / self.path
+        self._folder = patching.root / recipe(patching.anatomy.type).paths[0]
 
     def read_class(self, name: str) -> str:
         """The code of a class of the model's; of no other."""
@@ -79,21 +82,24 @@ class Recipe:
             raise ToolError(f"there is no module {module}")
         return _class(Path(found.origin).read_text(encoding="utf-8"), symbol)
 
-    def write(self, text: str) -> str:
-        """Make it anew."""
+    def write(self, file: str, text: str) -> str:
+        """Make one anew."""
         if len(text.encode()) > recipes.MOST_BYTES:
-            raise ToolError(f"a recipe may have {recipes.MOST_BYTES} bytes")
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text(text, encoding="utf-8")
-        return f"it has {len(text.splitlines())} lines now"
+            raise ToolError(f"a file may have {recipes.MOST_BYTES} bytes")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / file).write_text(text, encoding="utf-8")
+        return f"{file} has {len(text.splitlines())} lines now"
 
-    def edit(self, old: str, new: str) -> str:
-        """Replace a text that occurs once."""
-        written = self._file.read_text(encoding="utf-8")
+    def edit(self, file: str, old: str, new: str) -> str:
+        """Replace a text that occurs once in one."""
+        path = self._folder / file
+        if not path.is_file():
+            raise ToolError(f"{file} is not written yet")
+        written = path.read_text(encoding="utf-8")
         times = written.count(old) if old else 0
         if times != 1:
-            raise ToolError(f"it has the old text {times} times: name one that it has once")
-        return self.write(written.replace(old, new))
+            raise ToolError(f"{file} has the old text {times} times: name one that it has once")
+        return self.write(file, written.replace(old, new))
 
     def check(self) -> str:
         """What isn't so, of a tiny model that is patched with it."""
@@ -120,7 +126,10 @@ class Recipe:
             raise ToolError(str(error)) from error
 
     def submit(self) -> str:
-        """See that it is a recipe."""
+        """See that it is a recipe, its code laid out as the library is."""
+        code = self._folder / CODE
+        if code.is_file():
+            self.write(CODE, formatted(code.read_text(encoding="utf-8")))
         self.read()
         return "submitted"
 
@@ -148,7 +157,7 @@ def patch(patching: Patching, model: Model, limits: Limits) -> Budget:
     """
     own = Recipe(patching)
     draft(patching)
-    begun = (patching.root / own.path).read_text(encoding="utf-8")
+    begun = (patching.root / recipes.path(patching.anatomy.type)).read_text(encoding="utf-8")
     budget = Budget(limits, facts(model.name).price)
     conversation = Conversation(
         model, own.tools, Transcript(patching.folder / FILE), budget, patching.tell

@@ -9,8 +9,9 @@ from typing import Any
 
 from workbench.autopatch import Anatomy
 from workbench.errors import UsageError
+from workbench.layout import recipe
 from workbench.phrases import count
-from workbench.repository import Repository
+from workbench.repository import Repository, content_of
 from workbench.runs import Request, StageResult
 from workbench.runs.attempts import findings
 from workbench.runs.context import Context
@@ -71,9 +72,8 @@ def look_into(context: Context) -> StageResult:
     from workbench.autopatch.sandboxed import Bench
 
     run = context.run
-    root = Repository.discover(context.folder).ensure_variant(run.id, "base", run.base)
     context.tell("building a tiny model, and proving what serves it")
-    with Bench(root) as bench:
+    with Bench(_base(context)) as bench:
         said, _ = bench.ask(
             "look", kind=run.op, config=run.request.options["config"], recipes=False
         )
@@ -111,20 +111,21 @@ def write_recipe(context: Context) -> StageResult:
             tell=context.tell,
         )
     )
-    path, data = written.paths[0], (root / written.paths[0]).read_bytes()
-    same = data == _committed(Repository.discover(context.folder), run.base, path)
+    own = recipe(run.op)
+    same = content_of(root, own).digests == content_of(_base(context), own).digests
+    paths = [path.as_posix() for path in written.paths]
     return StageResult(
-        summary=[f"{run.request.author} author", *written.facts, path.as_posix()],
+        summary=[f"{run.request.author} author", *written.facts, *paths],
         ends=f"the recipe of {run.op} is what it was" if same else "",
         unknown=list(written.unknown),
-        data={"files": [path.as_posix()], "repairs": written.repairs},
+        data={"files": paths, "repairs": written.repairs},
     )
 
 
-def _committed(repository: Repository, commit: str, path: Path) -> bytes | None:
-    """A file as it is in a commit."""
-    entry = repository.tree(commit).get(path.as_posix())
-    return None if entry is None else repository.blobs([entry.object])[0]
+def _base(context: Context) -> Path:
+    """The library as it is without the run."""
+    run = context.run
+    return Repository.discover(context.folder).ensure_variant(run.id, "base", run.base)
 
 
 def _left(anatomy: Anatomy, asked: Sequence[str]) -> dict[tuple[str, str], str]:
@@ -157,7 +158,8 @@ def prove_recipe(context: Context) -> StageResult:
     run, root = context.run, context.root
     confirmed = Anatomy.model_validate(context.result("analyze").data)
     with lock.own_gpu(lambda step: context.tell(step.what)):  # nobody is timed meanwhile
-        verdict = verify(root, confirmed, run.request.options["config"], context.tell)
+        config = run.request.options["config"]
+        verdict = verify(root, _base(context), confirmed, config, context.tell)
     failures = [f"{check.name}: {check.message}" for check in verdict.failures]
     return StageResult(
         ok=verdict.passed,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from workbench.models.training import Trained
 from workbench_kernels.patching import patch, unpatch
 from workbench_kernels.patching.hinted import HintedNorms
 from workbench_kernels.patching.loss import FusedLoss
-from workbench_kernels.patching.recipe import PARAMETERS, Recipe, Served, class_name
+from workbench_kernels.patching.recipe import PARAMETERS, Recipe, Served, class_name, of_model
 from workbench_kernels.patching.report import Report
 from workbench_kernels.patching.rule import Verdict
 from workbench_kernels.patching.verdicts import Verdicts
@@ -38,14 +39,15 @@ Answer = tuple[dict[str, Any], dict[str, Tensor]]
 
 
 def look(kind: str, config: Config, recipes: bool) -> Answer:
-    """The model's anatomy, as the library's recipes have it; or without any, but for what a recipe
-    would have to say.
+    """The model's anatomy, as the library's recipes have it; or without what they say, but for what
+    a recipe would have to.
     """
     model, hints = _model(kind, config), list[Served]()
+    known = [replace(recipe, served=(), left=()) for recipe in of_model(model)]
     if not recipes:
-        report = _patched(model, ())
+        report = _patched(model, known)
         hints = [h for one in unseen(model, report) if (h := _hint(model, one)) is not None]
-    own = None if recipes else [Recipe(kind, "", tuple(hints))]
+    own = None if recipes else [*known, Recipe(kind, "", tuple(hints))]
     words = {hint.name: _words(hint) for hint in hints}
     return anatomy(kind, model, _patched(model, own), words).model_dump(mode="json"), {}
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workbench.autopatch import Anatomy, Part
+from workbench.judge.scan import scan_code
 from workbench.layout import RECIPES
 from workbench.repository import Content
-from workbench_kernels.patching.recipe import FILE, Recipe, RecipeError, parse
+from workbench_kernels.patching.recipe import CODE, FILE, Recipe, RecipeError, parse
 
 MOST_BYTES = 100_000
 
@@ -17,6 +18,11 @@ MOST_BYTES = 100_000
 def path(kind: str) -> str:
     """Where the recipe of a type is."""
     return f"{RECIPES}/{kind}/{FILE}"
+
+
+def code_path(kind: str) -> str:
+    """Where code of its own is, if it needs any."""
+    return f"{RECIPES}/{kind}/{CODE}"
 
 
 def write(anatomy: Anatomy, leave: Mapping[tuple[str, str], str]) -> str:
@@ -54,26 +60,34 @@ def _lines(fields: Mapping[str, Any]) -> Sequence[str]:
 
 
 def read(kind: str, present: Content) -> Recipe:
-    """The recipe that a run's files are.
+    """The recipe that a run's files are; its code, if it has any, is not run.
 
     Raises:
-        RecipeError: there is another file, or it is none, or is of another type.
+        RecipeError: there is another file, one is no recipe or may not be run, or it is of another
+            type.
     """
     own = path(kind)
-    if others := sorted(set(present.files) - {own}):
-        raise RecipeError(f"{others[0]} is no part of a recipe, which is {FILE} alone")
-    data = present.files.get(own)
-    if data is None:
+    beside = code_path(kind)
+    if others := sorted(set(present.files) - {own, beside}):
+        raise RecipeError(f"{others[0]} is no part of a recipe: {FILE}, and {CODE} if it needs any")
+    if own not in present.files:
         raise RecipeError(f"there is no {own}")
+    texts = {file: _text(file, data) for file, data in present.files.items()}
+    if beside in texts and (found := scan_code(CODE, texts[beside])):
+        raise RecipeError("\n".join(map(str, found)))
+    parsed = parse(texts[own])
+    if parsed.type != kind:
+        raise RecipeError(f"it is of the type {parsed.type!r}, not {kind!r}")
+    return parsed
+
+
+def _text(file: str, data: bytes) -> str:
     if len(data) > MOST_BYTES:
-        raise RecipeError(f"{FILE} has {len(data):,} bytes, of at most {MOST_BYTES:,}")
+        raise RecipeError(f"{file} has {len(data):,} bytes, of at most {MOST_BYTES:,}")
     try:
-        found = parse(data.decode())
+        return data.decode()
     except UnicodeDecodeError as error:
-        raise RecipeError(f"{FILE} is no text: {error}") from error
-    if found.type != kind:
-        raise RecipeError(f"it is of the type {found.type!r}, not {kind!r}")
-    return found
+        raise RecipeError(f"{file} is no text: {error}") from error
 
 
 def differences(found: Recipe, anatomy: Anatomy) -> list[str]:

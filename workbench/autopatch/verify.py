@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,11 @@ PLANTED_STEPS = 2
 Tell = Callable[[str], None]
 
 
-def verify(root: Path, confirmed: Anatomy, config: Mapping[str, Any], tell: Tell) -> ModelVerdict:
-    """The verdict on the recipe below `root` of a type whose anatomy a person has confirmed.
+def verify(
+    root: Path, base: Path, confirmed: Anatomy, config: Mapping[str, Any], tell: Tell
+) -> ModelVerdict:
+    """The verdict on the recipe below `root` of a type whose anatomy a person has confirmed; below
+    `base` is the library without it, where no code of the recipe's is beside the truth.
 
     Raises:
         VerificationFailed: a process in the sandbox ended.
@@ -46,8 +50,11 @@ def verify(root: Path, confirmed: Anatomy, config: Mapping[str, Any], tell: Tell
     except RecipeError as error:
         check = Check(name="recipe", status="failed", message=str(error))
         return _verdict(confirmed, present.digests, [check], started)
-    with Bench(root) as bench:
-        trial = Trial(bench, kind, config, tell)
+    with ExitStack() as stack:
+        bench = plain = stack.enter_context(Bench(root))
+        if text.code_path(kind) in present.files:
+            plain = stack.enter_context(Bench(base))
+        trial = Trial(bench, plain, kind, config, tell)
         tell("looking at the patched model")
         anatomy = trial.anatomy()
         checks = [
@@ -70,10 +77,12 @@ def verify(root: Path, confirmed: Anatomy, config: Mapping[str, Any], tell: Tell
 
 
 class Trial:
-    """One model in the sandbox, and what was found of it."""
+    """One model in the sandbox, in `plain` as it is, and what was found of it."""
 
-    def __init__(self, bench: Bench, kind: str, config: Mapping[str, Any], tell: Tell) -> None:
-        self._bench, self._tell = bench, tell
+    def __init__(
+        self, bench: Bench, plain: Bench, kind: str, config: Mapping[str, Any], tell: Tell
+    ) -> None:
+        self._bench, self._plain, self._tell = bench, plain, tell
         self._model = {"kind": kind, "config": config}
         self.trainings: list[Training] = []
         self.planted: list[Planted] = []
@@ -158,7 +167,7 @@ class Trial:
         return Planted(op=op, plant=plant, excess=found.excess)
 
     def _unserved(self, dtype: str, steps: int) -> tuple[Trained, Trained]:
-        said, tensors = self._bench.ask("plain", **self._model, dtype=dtype, steps=steps)
+        said, tensors = self._plain.ask("plain", **self._model, dtype=dtype, steps=steps)
         return _trained(said, tensors, "truth"), _trained(said, tensors, "theirs")
 
 

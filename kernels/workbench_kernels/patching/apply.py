@@ -58,14 +58,14 @@ def patch(
     """
     if model in _UNDO:
         raise PatchError("the model is patched already; unpatch(model) first, to patch it anew")
-    known = {rule.kind for rule in RULES}
+    recipes = _recipes(model) if recipes is None else recipes
+    known = {rule.kind for rule in (*RULES, *(r for recipe in recipes for r in recipe.rules))}
     if unknown := sorted(set(only or ()) - known):
         raise PatchError(
             f"there is no {unknown[0]!r} to patch; there are {', '.join(sorted(known))}"
         )
     _check_device(model)
     verdicts = Verdicts.of_the_user() if verdicts is None else verdicts
-    recipes = _recipes(model) if recipes is None else recipes
     entries, undo = [], []
     for rule, path, module in _candidates(model, recipes):
         if only is not None and rule.kind not in only:
@@ -146,7 +146,8 @@ def _candidates(
 ) -> Iterator[tuple[Rule, str, nn.Module]]:
     """Every module that a rule finds, each once for a kind: first by what recipes say of it."""
     found = set[tuple[str, str]]()
-    for rule in (HintedNorms(recipes), *RULES):
+    own = (rule for recipe in recipes for rule in recipe.rules)
+    for rule in (*own, HintedNorms(recipes), *RULES):
         # What is installed meanwhile must not decide what is found.
         for path, module in list(rule.candidates(model)):
             if (rule.kind, path) not in found:

@@ -18,23 +18,26 @@ person:
     kind = "mlp"
     why = "its activations are to be looked at"
 
-`eps`, and `weight` and `bias` (what the class calls them), are what no rule sees in a norm. None of
-it is believed: what a recipe says is served is proven before it is, as everything else.
+`eps`, and `weight` and `bias` (what the class calls them), are what no rule sees in a norm. Beside
+it may be `rules.py`, with RULES for what is served by code of its own (`replaced.py`). None of it
+is believed: what a recipe says is served is proven before it is, as everything else.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from workbench_kernels.patching.rule import Verdict
+from workbench_kernels.patching.rule import Rule, Verdict
 
-FILE = "recipe.toml"
+FILE, CODE = "recipe.toml", "rules.py"
 FOLDER = Path(__file__).parent / "recipes"
 PARAMETERS = ("weight", "bias")
 
@@ -73,12 +76,15 @@ class Left:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All of it, for models of one type, as seen with one version of transformers."""
+    """All of it, for models of one type, as seen with one version of transformers; `rules` are
+    those of its own code.
+    """
 
     type: str
     transformers: str
     served: tuple[Served, ...] = ()
     left: tuple[Left, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
     def leaves(self, kind: str, module: nn.Module) -> Verdict | None:
         """The verdict on a module that it says to leave; None for any other."""
@@ -136,9 +142,36 @@ def load(model_type: str, folder: Path = FOLDER) -> Recipe | None:
     if not path.is_file():
         return None
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        found = parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RecipeError(f"{path}: {error}") from error
+    return replace(found, rules=_rules(path.with_name(CODE), model_type))
+
+
+def _rules(path: Path, model_type: str) -> tuple[Rule, ...]:
+    """The rules that a file has, imported as the module it is in the library: what is bound to
+    modules is pickled by that name.
+
+    Raises:
+        RecipeError: it can't be imported, or has none.
+    """
+    name = f"{__package__}.recipes.{model_type}.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path) if path.is_file() else None
+    if spec is None or spec.loader is None:
+        return ()
+    known = sys.modules.get(name)
+    if known is None or known.__file__ != str(path):
+        known = importlib.util.module_from_spec(spec)
+        try:
+            sys.modules[name] = known
+            spec.loader.exec_module(known)
+        except Exception as error:
+            del sys.modules[name]
+            raise RecipeError(f"{path}: {type(error).__name__}: {error}") from error
+    rules: tuple[Rule, ...] | None = getattr(known, "RULES", None)
+    if not isinstance(rules, tuple):
+        raise RecipeError(f"{path} has no RULES")
+    return rules
 
 
 def of_model(model: nn.Module) -> tuple[Recipe, ...]:

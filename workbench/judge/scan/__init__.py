@@ -18,11 +18,11 @@ from workbench.judge.scan import compute, references, state, structure, suites
 from workbench.judge.scan.finding import Finding
 from workbench.judge.scan.names import LIBRARY
 from workbench.judge.scan.program import Program
-from workbench.judge.scan.references import OP, OP_WITH_PRODUCTS, TEST, Policy
+from workbench.judge.scan.references import CODE, OP, OP_WITH_PRODUCTS, TEST, Policy
 from workbench.judge.scan.scopes import Module, read
 from workbench.judge.scan.view import Rule, View
 
-__all__ = ["Finding", "scan"]
+__all__ = ["Finding", "scan", "scan_code"]
 
 _LONGEST = 200_000  # characters of a file; the longest honest one has a quarter of that
 
@@ -44,6 +44,20 @@ _TEST_RULES: list[Rule] = [
     *_on_names(TEST), state.patches, structure.coroutines,
     suites.skips, suites.hooks, suites.fixtures, suites.broad_errors,
 ]  # fmt: skip
+
+
+_CODE_RULES: list[Rule] = [
+    *_on_names(CODE), state.changes, state.patches, state.caches, structure.coroutines
+]  # fmt: skip
+
+
+def scan_code(path: str, text: str) -> list[Finding]:
+    """Every finding in a recipe's code, which puts modules together from torch and the library:
+    what it may not reach, and what it may not keep or change.
+    """
+    parsed = _parse(path, text, "")
+    found = [parsed] if isinstance(parsed, Finding) else _apply([parsed], _CODE_RULES)
+    return sorted(set(found), key=lambda f: (f.line, f.rule, f.message))
 
 
 def scan(files: Mapping[str, str], op: str) -> list[Finding]:

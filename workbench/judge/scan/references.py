@@ -58,6 +58,7 @@ class Policy:
 OP = Policy("an op", ROOTS, reason)
 OP_WITH_PRODUCTS = Policy("an op", ROOTS, partial(reason, products=True))
 TEST = Policy("a test", frozenset(TEST_ROOTS), test_reason)
+CODE = Policy("a recipe", ROOTS, test_reason)
 
 
 def imports(policy: Policy, view: View) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,21 @@ def test_before_it_is_built(verdicts: Verdicts) -> None:
     later = state(model("llama"))
     assert [(report.model, len(report.served)) for report in reports] == [("LlamaForCausalLM", 5)]
     assert not any("forward" in attributes for attributes in later.values())
+
+
+@pytest.mark.parametrize(
+    "first",
+    [torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", torch.bfloat16)],
+    ids=["no_grad", "inference_mode", "autocast"],
+)
+def test_however_it_is_first_called(first: AbstractContextManager[None]) -> None:
+    """What is proven is kept, and a first call may be an evaluation."""
+    plain = patch(model("llama"), verdicts=Verdicts())
+    with patched("llama", verdicts=Verdicts()) as reports:
+        made = model("llama")
+        with first:
+            made(input_ids=tokens())
+    assert str(reports[0]) == str(plain) and not plain.left
 
 
 def test_without_transformers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import inspect
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 import torch
 import triton
-from torch import nn
+from torch import Tensor, nn
 
 from workbench_kernels.launch import interpreted
 from workbench_kernels.patching.rule import Rule, Verdict
@@ -53,7 +54,8 @@ class Verdicts:
         key = key_of(rule.kind, module, "" if told is None else told(module))
         if key not in self._known:
             try:
-                verdict = rule.prove(module)
+                with _plainly():
+                    verdict = rule.prove(module)
             except Exception as error:  # it runs a model's own code
                 verdict = Verdict(reason=f"{type(error).__name__}: {error}")
             self._known[key] = asdict(verdict)
@@ -72,6 +74,25 @@ class Verdicts:
         except OSError:
             pass
         self._changed = False
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """As if nobody had said how to compute: a model that is patched when it is first called may be
+    called without gradients, under autocast, or where a checkpoint counts what is saved.
+    """
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast("cuda", enabled=False),
+        torch.autocast("cpu", enabled=False),
+        torch.autograd.graph.saved_tensors_hooks(_itself, _itself),
+    ):
+        yield
+
+
+def _itself(t: Tensor) -> Tensor:
+    return t
 
 
 def key_of(kind: str, module: nn.Module, told: str = "") -> str:

@@ -12,6 +12,8 @@ from workbench_kernels.patching.rule import Undo
 
 # What a bound forward is told, beside the module's own attributes.
 SETTINGS = "_workbench_kernels"
+# What was bound, for a forward that is put over it and calls it.
+BOUND = "_workbench_kernels_bound"
 
 
 def bind(
@@ -20,12 +22,13 @@ def bind(
     """From now on this instance's `name` is `forward(module, …)`, a function at the top of its
     module: then the instance can be copied and pickled. It finds `settings` under SETTINGS.
     """
-    before = {key: module.__dict__[key] for key in (name, SETTINGS) if key in module.__dict__}
-    module.__dict__[name] = _Bound(forward, module).call
+    keys = (name, SETTINGS, BOUND)
+    before = {key: module.__dict__[key] for key in keys if key in module.__dict__}
+    module.__dict__[name] = module.__dict__[BOUND] = _Bound(forward, module).call
     module.__dict__[SETTINGS] = settings
 
     def undo() -> None:
-        for key in (name, SETTINGS):
+        for key in keys:
             module.__dict__.pop(key, None)
         module.__dict__.update(before)
 

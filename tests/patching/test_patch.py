@@ -50,6 +50,21 @@ def test_unpatch_restores_it_exactly(verdicts: Verdicts) -> None:
     assert torch.equal(loss, was[0]) and all(torch.equal(grads[n], g) for n, g in was[1].items())
 
 
+def test_what_others_put_over_it_stays(verdicts: Verdicts) -> None:
+    """Accelerate's hooks bring offloaded weights, and call what they were put over."""
+    from accelerate import cpu_offload
+
+    made = model("llama")
+    before = made(input_ids=tokens()).logits
+    patch(made, verdicts=verdicts)
+    cpu_offload(made, execution_device=torch.device("cpu"))
+    hook = vars(made.model.norm)["forward"]  # type: ignore[union-attr]
+    torch.testing.assert_close(made(input_ids=tokens()).logits, before)
+    unpatch(made)
+    assert vars(made.model.norm)["forward"] is hook  # type: ignore[union-attr]
+    assert torch.equal(made(input_ids=tokens()).logits, before)
+
+
 def test_nothing_but_the_model_changes(verdicts: Verdicts) -> None:
     """Neither another model of its class, nor the class, nor what its file names."""
     from transformers.models.llama import modeling_llama

@@ -24,13 +24,19 @@ def bind(
     """
     keys = (name, SETTINGS, BOUND)
     before = {key: module.__dict__[key] for key in keys if key in module.__dict__}
-    module.__dict__[name] = module.__dict__[BOUND] = _Bound(forward, module).call
-    module.__dict__[SETTINGS] = settings
+    holder = _Bound(forward, module)
+    bound = holder.call
+    module.__dict__.update({name: bound, SETTINGS: settings, BOUND: bound})
 
     def undo() -> None:
+        now = module.__dict__.get(name)
         for key in keys:
             module.__dict__.pop(key, None)
         module.__dict__.update(before)
+        if now not in (None, bound):
+            # Another's is over it, as a hook, which may call it: the other's stays.
+            module.__dict__[name] = now
+            holder.function = getattr(type(module), name)
 
     return undo
 

@@ -72,7 +72,15 @@ def head_of(model: nn.Module) -> tuple[str, nn.Module] | str:
         return f"its head is {type(head).__module__}.{type(head).__name__}, not nn.Linear"
     if "forward" in vars(head):
         return "its head's forward is replaced already"
+    if _is_replaced(_with_loss(model)):
+        return "the model's forward was replaced by one that may not call its head"
     return names[id(head)], head
+
+
+def _is_replaced(model: nn.Module) -> bool:
+    """Whether the instance's forward is another's, and nothing that is around its class's."""
+    own, forward = type(model).forward, vars(model).get("forward")
+    return forward is not None and inspect.unwrap(forward) is not inspect.unwrap(own)
 
 
 def _trained(head: Any) -> Any:

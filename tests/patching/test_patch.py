@@ -202,6 +202,26 @@ class Odd(nn.Module):
         return self.weight * x / (x.abs().mean(-1, keepdim=True) + self.eps)
 
 
+def test_parameters_in_other_processes(verdicts: Verdicts) -> None:
+    """As DeepSpeed leaves them, and with the vectors back that it is told to bring."""
+    made = model("llama")
+    values = {parameter: parameter.data for parameter in made.parameters()}
+    for parameter, value in values.items():
+        parameter.ds_shape = value.shape  # type: ignore[attr-defined]
+        parameter.data = torch.empty(0)
+    before = state(made)
+    with pytest.raises(PatchError, match=r"layers\.0\.input_layernorm\.weight is spread over"):
+        patch(made, verdicts=verdicts)
+    assert state(made) == before
+    for parameter, value in values.items():
+        if value.dim() == 1:
+            parameter.data = value
+    assert not patch(made, verdicts=verdicts).left
+    for parameter, value in values.items():
+        parameter.data = value
+    same_step(step(model("llama")), step(made))
+
+
 def test_what_is_left_alone_is_named(verdicts: Verdicts) -> None:
     made = nn.Sequential(Odd(), nn.LayerNorm(8))
     before = state(made)

@@ -53,8 +53,9 @@ def patch(
     Modules keep their parameters, their names and their class; `unpatch` restores them.
 
     Raises:
-        PatchError: it is patched already, is on a device where no kernel runs, `only` has no such
-            kind, or a recipe can't be read; with strict, something was left alone.
+        PatchError: it is patched already, is on a device where no kernel runs, its parameters are
+            in other processes, `only` has no such kind, or a recipe can't be read; with strict,
+            something was left alone.
     """
     if model in _UNDO:
         raise PatchError("the model is patched already; unpatch(model) first, to patch it anew")
@@ -65,6 +66,7 @@ def patch(
             f"there is no {unknown[0]!r} to patch; there are {', '.join(sorted(known))}"
         )
     _check_device(model)
+    _check_parameters(model)
     verdicts = Verdicts.of_the_user() if verdicts is None else verdicts
     entries, undo = [], []
     for rule, path, module in _candidates(model, recipes):
@@ -183,3 +185,15 @@ def _check_device(model: nn.Module) -> None:
             return
         hint = "move it to a GPU, or debug with TRITON_INTERPRET=1"
         raise PatchError(f"the model is on {unserved[0]}, where no kernel runs; {hint}")
+
+
+def _check_parameters(model: nn.Module) -> None:
+    """Of ZeRO's third stage, DeepSpeed leaves a process parameters without elements, and their
+    shapes beside. Vectors have to be here: a norm is proven at its width.
+    """
+    for name, p in model.named_parameters():
+        if not p.numel() and len(getattr(p, "ds_shape", ())) == 1:
+            raise PatchError(
+                f"{name} is spread over processes by DeepSpeed: patch before deepspeed.initialize, "
+                "or within deepspeed.zero.GatheredParameters of the parameters with one dimension"
+            )

@@ -80,6 +80,36 @@ def test_trainer(tmp_path: Path, checkpointing: bool) -> None:
     same(*both(train, model("llama")))
 
 
+def test_a_training_that_is_resumed(tmp_path: Path) -> None:
+    from transformers import Trainer, TrainingArguments
+
+    def trainer() -> Any:
+        made = model("llama")
+        patch(made, verdicts=VERDICTS)
+        options = arguments(tmp_path, save_strategy="steps", save_steps=STEPS - 1)
+        return Trainer(made, TrainingArguments(**options), train_dataset=Rows())
+
+    whole, resumed = logged(trainer()), trainer()
+    resumed.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{STEPS - 1}"))
+    assert [e["loss"] for e in resumed.state.log_history if "loss" in e] == whole
+
+
+def test_a_trainer_that_compiles(tmp_path: Path) -> None:
+    from transformers import Trainer, TrainingArguments
+
+    def train(made: nn.Module, **options: Any) -> list[float]:
+        options = arguments(tmp_path, torch_compile_backend="eager", **options)
+        return logged(Trainer(made, TrainingArguments(**options), train_dataset=Rows()))
+
+    made = model("llama", num_hidden_layers=1)
+    plain = train(copy.deepcopy(made), torch_compile=False)
+    patch(made, verdicts=VERDICTS)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    same(plain, train(made, torch_compile=True))
+    assert torch._dynamo.utils.counters["frames"]["ok"]
+
+
 def test_accelerate() -> None:
     from accelerate import Accelerator
 

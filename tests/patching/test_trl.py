@@ -12,7 +12,6 @@ from models import model, tokens
 from torch import Tensor, nn
 
 from workbench_kernels.patching import PatchError, patch, trl
-from workbench_kernels.patching.verdicts import Verdicts
 
 
 def step(made: nn.Module, names: tuple[str, ...]) -> tuple[list[Tensor], dict[str, Tensor]]:
@@ -81,33 +80,39 @@ def test_the_trainer_comes_first() -> None:
 
 
 def test_grpo(tmp_path: Path, calls: list[str]) -> None:
-    """The policy's own samples, rewards and losses are the same."""
+    """The policy's own samples, rewards and losses are the same, by line and by callback."""
     from datasets import Dataset
-    from test_trainers import arguments, tokenizer
+    from test_trainers import VERDICTS, arguments, tokenizer
     from trl import GRPOConfig, GRPOTrainer
+
+    from workbench_kernels.patching.trainer import Patching
 
     def reward(completions: list[str], **_: Any) -> list[float]:
         return [float(len(set(words.split()))) for words in completions]
 
-    def train(fused: bool) -> list[Any]:
+    def train(by: str = "") -> list[Any]:
         made = model("llama")
-        if fused:
-            patch(made, verdicts=Verdicts())
+        if by == "line":
+            patch(made, verdicts=VERDICTS)
         options = arguments(tmp_path, max_steps=2, bf16=False, gradient_checkpointing=False)
         options.update(per_device_train_batch_size=4, gradient_accumulation_steps=1)
         config = GRPOConfig(**options, num_generations=4, max_completion_length=6)
         prompts = Dataset.from_list([{"prompt": f"w{n} w{n + 1}"} for n in range(3, 9)])
         words = tokenizer(tmp_path)
         trainer = GRPOTrainer(made, reward, config, train_dataset=prompts, processing_class=words)
-        if fused:
+        if by == "callback":
+            trainer.add_callback(Patching(verdicts=VERDICTS))
+        if by == "line":
             trl.fuse_logprobs(trainer.model)
         torch.manual_seed(0)
         trainer.train()
         logs = [entry for entry in trainer.state.log_history if "reward" in entry]
         return [(entry["loss"], entry["reward"], entry["entropy"]) for entry in logs]
 
-    plain = train(False)
+    plain = train()
     assert not calls and len(plain) == 2
-    for one, other in zip(plain, train(True), strict=True):
-        assert other == pytest.approx(one, rel=1e-3, abs=1e-6)
-    assert calls
+    for by in ("line", "callback"):
+        for one, other in zip(plain, train(by), strict=True):
+            assert other == pytest.approx(one, rel=1e-3, abs=1e-6)
+        assert calls
+        calls.clear()

@@ -33,9 +33,11 @@ def fuse_logprobs(model: nn.Module, *, keep_bytes: int = 1 << 30) -> Undo:
     that have tensors of several dtypes, are TRL's own.
 
     Raises:
-        PatchError: TRL gave it no such head; the trainer has to be made first.
+        PatchError: TRL gave it no such head, as the trainer has to be made first; or it is served.
     """
     inner = _with_head(model)
+    if inner is None:
+        raise PatchError("TRL gave this model no head of its own; make the trainer first")
     forward = vars(inner)["forward"]
     theirs = forward.__func__.__globals__[_FUNCTION]
     ours = copied_with(forward.__func__, {_FUNCTION: _Logprobs(theirs, keep_bytes)})
@@ -47,13 +49,19 @@ def fuse_logprobs(model: nn.Module, *, keep_bytes: int = 1 << 30) -> Undo:
     return undo
 
 
-def _with_head(model: nn.Module) -> nn.Module:
-    """The model within that has TRL's forward: adapters are around it."""
+def has_head(model: nn.Module) -> bool:
+    """Whether TRL gave this model a head that `fuse_logprobs` can have served."""
+    return _with_head(model) is not None
+
+
+def _with_head(model: nn.Module) -> nn.Module | None:
+    """The model within that has TRL's forward, with TRL's function: adapters are around it."""
     for module in model.modules():
         forward = vars(module).get("forward")
-        if _FUNCTION in getattr(getattr(forward, "__func__", None), "__globals__", {}):
+        known = getattr(getattr(forward, "__func__", None), "__globals__", {})
+        if _FUNCTION in known and not isinstance(known[_FUNCTION], _Logprobs):
             return module
-    raise PatchError("TRL gave this model no head of its own; make the trainer first")
+    return None
 
 
 class _Logprobs:

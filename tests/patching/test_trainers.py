@@ -174,10 +174,12 @@ def tokenizer(folder: Path) -> Any:
     """Of sixty-one words."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
     from transformers import PreTrainedTokenizerFast
 
     words = {f"w{index}": index for index in range(61)}
     made = Tokenizer(WordLevel(words, unk_token="w2"))
+    made.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=made, pad_token="w0", eos_token="w2", unk_token="w2"
     )

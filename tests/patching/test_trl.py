@@ -39,8 +39,17 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["llama", "gemma2", "phi"])
-@pytest.mark.parametrize("names", [("log_probs",), ("log_probs", "entropy")])
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("llama", ("log_probs",)),
+        ("llama", ("log_probs", "entropy", "mean_logits")),
+        ("gemma2", ("log_probs",)),
+        ("gemma2", ("log_probs", "entropy")),
+        ("phi", ("log_probs", "entropy")),
+        ("phi", ("log_probs", "mean_logits")),
+    ],
+)
 def test_what_trl_computes(kind: str, names: tuple[str, ...], calls: list[str]) -> None:
     """Scaled by a temperature, capped (gemma2), with a bias (phi)."""
     from trl.trainer.utils import add_fused_lm_head
@@ -62,15 +71,20 @@ def test_what_trl_computes(kind: str, names: tuple[str, ...], calls: list[str]) 
     assert len(calls) == 1
 
 
-def test_what_is_not_served_is_trls_own(calls: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("llama", "is_top1"), ("llama", "log_sum_sq_probs"), ("gemma2", "mean_logits")],
+)
+def test_what_is_not_served_is_trls_own(kind: str, name: str, calls: list[str]) -> None:
+    """What takes the logits: a capped mean does, too."""
     from trl.trainer.utils import add_fused_lm_head
 
-    made = model("llama")
-    add_fused_lm_head(made, outputs=("log_probs", "is_top1"))  # type: ignore[arg-type]
+    made = model(kind)
+    add_fused_lm_head(made, outputs=("log_probs", name))  # type: ignore[arg-type]
     trl.fuse_logprobs(made)
     labels = tokens()
     output = made(input_ids=tokens(), labels=labels, fused_lm_head=True)
-    assert output.is_top1 is not None and not calls
+    assert getattr(output, name) is not None and not calls
     assert made(input_ids=tokens(), labels=labels).logits is not None  # without the head
 
 
@@ -116,3 +130,39 @@ def test_grpo(tmp_path: Path, calls: list[str]) -> None:
             assert other == pytest.approx(one, rel=1e-3, abs=1e-6)
         assert calls
         calls.clear()
+
+
+@pytest.mark.parametrize("name", ["KTO", "DPO"])
+def test_preferences(name: str, tmp_path: Path, calls: list[str]) -> None:
+    """KTO's log-probabilities are ours; DPO asks for the most likely tokens too."""
+    import trl as theirs
+    from datasets import Dataset
+    from test_trainers import VERDICTS, arguments, logged, tokenizer
+
+    from workbench_kernels.patching.trainer import Patching
+
+    def row(n: int) -> dict[str, Any]:
+        good, bad = f" w{n + 2} w{n + 3} w{n + 1}", f" w{n + 9} w{n + 4}"
+        told = {"chosen": good, "rejected": bad}
+        if name == "KTO":
+            told = {"completion": good if n % 2 else bad, "label": bool(n % 2)}
+        return {"prompt": f"w{n} w{n + 1}", **told}
+
+    def train(*callbacks: Patching) -> list[float]:
+        options = arguments(tmp_path, bf16=False, gradient_checkpointing=False)
+        options.update(per_device_train_batch_size=2, gradient_accumulation_steps=1)
+        trainer = getattr(theirs, f"{name}Trainer")(
+            model("llama"),
+            ref_model=model("llama"),
+            args=getattr(theirs, f"{name}Config")(**options),
+            train_dataset=Dataset.from_list([row(n) for n in range(3, 9)]),
+            processing_class=tokenizer(tmp_path),
+            callbacks=list(callbacks),
+        )
+        return logged(trainer)
+
+    plain = train()
+    ours = Patching(verdicts=VERDICTS)
+    assert train(ours) == pytest.approx(plain, rel=1e-4) and len(set(plain)) > 1
+    assert ours.report is not None and not ours.report.left
+    assert bool(calls) is (name == "KTO")

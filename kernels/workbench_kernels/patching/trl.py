@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from types import MethodType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from workbench_kernels.launch import SUPPORTED, interpreted
@@ -20,7 +21,7 @@ from workbench_kernels.patching.functions import copied_with
 from workbench_kernels.patching.rule import Undo
 
 _FUNCTION = "_ChunkedLogProbFunction"
-_SERVED = frozenset({"log_probs", "entropy"})
+_SERVED = frozenset({"log_probs", "entropy", "mean_logits"})
 
 
 def fuse_logprobs(model: nn.Module, *, keep_bytes: int = 1 << 30) -> Undo:
@@ -29,8 +30,8 @@ def fuse_logprobs(model: nn.Module, *, keep_bytes: int = 1 << 30) -> Undo:
 
     keep_bytes: what logits may take that are kept for the backward.
 
-    Calls that ask for more than log-probabilities and entropies, as DPO's and SFT's metrics do, or
-    that have tensors of several dtypes, are TRL's own.
+    Calls that ask for what is seen in the logits only, as DPO's and SFT's metrics do for the most
+    likely token, or that have tensors of several dtypes, are TRL's own.
 
     Raises:
         PatchError: TRL gave it no such head, as the trainer has to be made first; or it is served.
@@ -83,8 +84,11 @@ class _Logprobs:
         logit_scale: float = 1.0,
         outputs: Sequence[str] = (),
     ) -> tuple[Tensor | None, ...]:
-        """The log-probability and the entropy of each target, and None for what is not served."""
-        if not _SERVED.issuperset(outputs) or not _fits(hidden, weight, bias):
+        """The log-probability and the entropy of each target, the mean of its logits, and None for
+        what is not asked for.
+        """
+        served = _SERVED - {"mean_logits"} if softcap else _SERVED
+        if not served.issuperset(outputs) or not _fits(hidden, weight, bias):
             given = hidden, weight, bias, targets, temperature, chunk_size, softcap, logit_scale
             found: tuple[Tensor | None, ...] = self._theirs(*given, outputs)
             return found
@@ -99,7 +103,17 @@ class _Logprobs:
             return_entropy=True,
             keep_bytes=self._keep_bytes,
         )
-        return log_probs, entropy if "entropy" in outputs else None, None, None, None
+        mean = None
+        if "mean_logits" in outputs:
+            mean = _mean_logits(hidden, weight, bias) * (logit_scale / temperature)
+        return log_probs, entropy if "entropy" in outputs else None, None, mean, None
+
+
+@torch.no_grad()
+def _mean_logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Of each row, which is its product with the mean of the weight's rows: none is computed."""
+    found = (hidden * weight.mean(dim=0, dtype=torch.float32)).sum(dim=-1)
+    return found if bias is None else found + bias.mean(dtype=torch.float32)
 
 
 def _fits(hidden: Tensor, *others: Tensor | None) -> bool:

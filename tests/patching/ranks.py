@@ -12,8 +12,8 @@ from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
 
 RANKS, STEPS = 2, 3
-# How the model is spread over the processes.
-WAYS = ("ddp", "fsdp2", "fsdp2 over the head")
+# How the model is spread over the processes, after it is patched or before.
+WAYS = ("ddp", "fsdp2", "fsdp2 over the head", "ddp first", "fsdp2 first")
 
 
 def train(folder: Path) -> dict[str, list[dict[str, list[float]]]]:
@@ -49,17 +49,18 @@ def _rank(rank: int, folder: str) -> None:
     known, losses = Verdicts(), {}
     for way in WAYS:
         plain, ours = (model("llama").to(device) for _ in range(2))
-        patch(ours, verdicts=known)
-        spread = {"plain": plain, "patched": ours}
-        losses[way] = {
-            name: _losses(_spread(one, way, device), rank, device) for name, one in spread.items()
-        }
+        if not way.endswith("first"):
+            patch(ours, verdicts=known)
+        spread = {"plain": _spread(plain, way, device), "patched": _spread(ours, way, device)}
+        if way.endswith("first"):
+            assert not patch(spread["patched"], verdicts=known).left
+        losses[way] = {name: _losses(one, rank, device) for name, one in spread.items()}
     Path(folder, f"{rank}.json").write_text(json.dumps(losses))
     distributed.destroy_process_group()
 
 
 def _spread(made: nn.Module, way: str, device: torch.device) -> nn.Module:
-    if way == "ddp":
+    if way.startswith("ddp"):
         return nn.parallel.DistributedDataParallel(made)
     from torch.distributed.fsdp import fully_shard
 

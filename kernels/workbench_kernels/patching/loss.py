@@ -37,7 +37,7 @@ class FusedLoss:
         found = head_of(model)
         if not isinstance(found, str):
             name, head = found
-            self._models[head] = model
+            self._models[head] = _with_loss(model)
             yield name, head
         elif any(hasattr(type(module), "loss_function") for module in model.modules()):
             yield "", model
@@ -60,10 +60,11 @@ class FusedLoss:
 def head_of(model: nn.Module) -> tuple[str, nn.Module] | str:
     """The name and the module of the linear layer that gives the logits, or why there is none."""
     names = {id(module): name for name, module in model.named_modules()}
-    get = getattr(model, "get_output_embeddings", None)
+    told = model if hasattr(model, "config") else _with_loss(model)  # DDP hides its attributes
+    get = getattr(told, "get_output_embeddings", None)
     head = get() if callable(get) else None
     if id(head) not in names:
-        found = _as_wide_as_vocabulary(model)
+        found = _as_wide_as_vocabulary(told)
         if isinstance(found, str):
             return found
         head = found

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import subprocess
 import sys
+import weakref
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -63,6 +65,19 @@ def test_what_others_put_over_it_stays(verdicts: Verdicts) -> None:
     unpatch(made)
     assert vars(made.model.norm)["forward"] is hook  # type: ignore[union-attr]
     assert torch.equal(made(input_ids=tokens()).logits, before)
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_it_is_freed_with_the_last_that_holds_it(restored: bool, verdicts: Verdicts) -> None:
+    made = model("llama")
+    held = [weakref.ref(module) for module in made.modules()]
+    patch(made, verdicts=verdicts)
+    step(made)
+    if restored:
+        unpatch(made)
+    del made
+    gc.collect()
+    assert not any(module() is not None for module in held)
 
 
 def test_nothing_but_the_model_changes(verdicts: Verdicts) -> None:

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from torch import Tensor, nn
 
@@ -30,31 +30,36 @@ class FusedLoss:
     kind = "loss"
 
     def __init__(self) -> None:
-        self._models: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
+        # A model holds its head; held by it in turn, neither would ever be freed.
+        self._models: WeakKeyDictionary[nn.Module, ref[nn.Module]] = WeakKeyDictionary()
 
     def candidates(self, model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         """The head; the model itself where it should have one and there is none to serve."""
         found = head_of(model)
         if not isinstance(found, str):
             name, head = found
-            self._models[head] = _with_loss(model)
+            self._models[head] = ref(_with_loss(model))
             yield name, head
         elif any(hasattr(type(module), "loss_function") for module in model.modules()):
             yield "", model
 
     def prove(self, module: nn.Module) -> Verdict:
         """The loss and its gradients, of a head like this one."""
-        model = self._models.get(module)
-        if model is None:
+        if module not in self._models:
             return Verdict(reason=str(head_of(module)))
-        found = prove(model, module)
+        found = prove(self._model_of(module), module)
         if isinstance(found, str):
             return Verdict(reason=found)
         return Verdict("linear_cross_entropy", "from lazy logits", {}, found)
 
     def install(self, module: nn.Module, verdict: Verdict) -> Undo:
         """It gives lazy logits in training, and the model's loss takes them."""
-        return install(self._models[module], module)
+        return install(self._model_of(module), module)
+
+    def _model_of(self, head: nn.Module) -> nn.Module:
+        model = self._models[head]()
+        assert model is not None  # it is being patched
+        return model
 
 
 def head_of(model: nn.Module) -> tuple[str, nn.Module] | str:

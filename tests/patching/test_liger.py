@@ -94,7 +94,10 @@ def test_a_forward_around_the_models_own_is_none_of_its() -> None:
     same_step(before, step(made))
 
 
-def test_without_it_the_flag_says_so(tmp_path: Path) -> None:
+def test_without_it_the_flag_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.integrations import liger
+
+    monkeypatch.setattr(liger, "is_liger_kernel_available", lambda: False)
     made = model("llama")
     patch(made, verdicts=VERDICTS)
     with pytest.raises(ImportError, match="use_liger_kernel"):

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import wraps
+from inspect import unwrap
+from types import MethodType
 from typing import Any
 
 from torch import nn
@@ -52,12 +54,19 @@ class Kernels(KernelConfig):  # type: ignore[misc]
         """Patch the model, and have each of its layers that may be another's keep its forward."""
         layers = [module for module in model.modules() if hasattr(type(module), _LAYER)]
         for module in layers:
-            vars(module).pop("forward", None)  # as an earlier mapping left it
+            if _is_mapped(module):
+                del module.forward
         self.report = patch(model, **self._options)
         device = infer_device(model)
         self.kernel_mapping = {
             getattr(type(module), _LAYER): {device: _Repository(type(module))} for module in layers
         }
+
+
+def _is_mapped(module: nn.Module) -> bool:
+    """Whether the instance's forward is what an earlier mapping put there for its class's."""
+    forward = vars(module).get("forward")
+    return isinstance(forward, MethodType) and unwrap(forward) is unwrap(type(module).forward)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class FusedLoss:
             name, head = found
             self._models[head] = ref(_with_loss(model))
             yield name, head
-        elif any(hasattr(type(module), "loss_function") for module in model.modules()):
+        elif any(map(_computes_a_loss, model.modules())):
             yield "", model
 
     def prove(self, module: nn.Module) -> Verdict:
@@ -81,6 +81,12 @@ def head_of(model: nn.Module) -> tuple[str, nn.Module] | str:
     if _is_replaced(_with_loss(model)):
         return "the model's forward was replaced by one that may not call its head"
     return names[id(head)], head
+
+
+def _computes_a_loss(module: nn.Module) -> bool:
+    """Whether it is a model of transformers with a head: all of them have a loss's function."""
+    known = hasattr(type(module), "loss_function")
+    return known and "labels" in inspect.signature(type(module).forward).parameters
 
 
 def _is_replaced(model: nn.Module) -> bool:

@@ -299,6 +299,29 @@ def test_a_training_that_comes_to_something_else(
     assert "training float32: it does not learn the same" in said
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (
+            lambda said, t: (said, {k: v for k, v in t.items() if "embed" not in k}),
+            "only one has a",
+        ),
+        (lambda said, t: (said, {k: v[..., :1] for k, v in t.items()}), "have other shapes"),
+        (lambda said, t: (said | {"ours losses": []}, t), "it has 0 losses, not 3"),
+        (lambda said, t: (said | {"ours losses": "x"}, t), "what came back is no training"),
+        (lambda said, t: ({"ours losses": said["ours losses"]}, t), "ran"),
+        (lambda said, t: (said | {"within": [1]}, t), "within"),
+        (lambda said, t: (said, t | {"ours": t["ours"] * float("nan")}), "inf of what is allowed"),
+    ],
+)
+def test_a_training_that_is_none(
+    tmp_path: Path, looked: Anatomy, monkeypatch: pytest.MonkeyPatch, wrong: Any, said: str
+) -> None:
+    monkeypatch.setattr(Here, "wrong", {"ours": wrong})
+    found = failure(judge(tmp_path, looked))
+    assert found.startswith("training float32: ") and said in found
+
+
 def test_a_kernel_that_never_ran(
     tmp_path: Path, looked: Anatomy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from workbench.judge.jail import Jail
 
-_SECONDS = 900.0
+_SECONDS = 300.0  # for one task
 _MOST_LINE, _MOST_BYTES = 8 << 20, 256 << 20
 
 
@@ -83,6 +83,7 @@ class Bench:
         from safetensors.torch import load
 
         try:
+            self._jail.deadline = time.monotonic() + _SECONDS
             self._end.sendall(json.dumps({"task": task, **question}).encode() + b"\n")
             line = self._answers.readline(_MOST_LINE)
             said = json.loads(line)

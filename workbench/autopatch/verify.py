@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workbench.autopatch import DTYPES, PLANTS, Anatomy, text
 from workbench.autopatch.sandboxed import Bench
@@ -71,9 +72,24 @@ def verify(
         update={
             "trainings": tuple(trial.trainings),
             "planted": tuple(trial.planted),
-            "ran": dict(trial.ran),
+            "ran": dict(trial.launched.ran),
         }
     )
+
+
+class Launched(BaseModel):
+    """What ran: ops of the library by how often, those within each module, and of each module that
+    is served its path, kind and kernel.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    ran: dict[str, int] = {}
+    within: dict[str, int] = {}
+    served: list[tuple[str, str, str]] = []
+
+
+_LAUNCHED = tuple(Launched.model_fields)
 
 
 class Trial:
@@ -86,14 +102,19 @@ class Trial:
         self._model = {"kind": kind, "config": config}
         self.trainings: list[Training] = []
         self.planted: list[Planted] = []
-        self.ran: Mapping[str, int] = {}
-        self._served: Sequence[tuple[str, str, str]] = ()
-        self._within: Mapping[str, int] = {}
+        self.launched = Launched()
 
     def anatomy(self) -> Anatomy:
-        """What is in the model, as the library's recipes have it."""
+        """What is in the model, as the library's recipes have it.
+
+        Raises:
+            ModelError: nothing can be made of what came back.
+        """
         said, _ = self._bench.ask("look", **self._model, recipes=True)
-        return Anatomy.model_validate(said)
+        try:
+            return Anatomy.model_validate(said)
+        except ValidationError as error:
+            raise ModelError(f"what came back is nothing a model has: {error}") from error
 
     def training(self, dtype: str) -> Check:
         """The model learns what it does without the library."""
@@ -108,11 +129,11 @@ class Trial:
         try:
             said, tensors = self._bench.ask("ours", **self._model, dtype=dtype, steps=STEPS)
             found = training.judged(truth, theirs, _trained(said, tensors, "ours"), _of(dtype))
+            launched = Launched.model_validate({name: said.get(name) for name in _LAUNCHED})
         except (ModelError, ValueError) as error:
             return Check(name=name, status="failed", message=str(error))
         self.trainings.append(found)
-        self.ran, self._within = said["ran"], said["within"]
-        self._served = [(path, kind, kernel) for path, kind, kernel in said["served"]]
+        self.launched = launched
         problem = [] if found.same else [_off(found)]
         return _check(name, problem, cases=STEPS, seconds=time.monotonic() - started)
 
@@ -123,19 +144,20 @@ class Trial:
         if not self.trainings:
             return Check(name="launches", status="failed", message="nothing was trained")
         idle = []
-        for path, kind, kernel in self._served:
+        ran, within, served = self.launched.ran, self.launched.within, self.launched.served
+        for path, kind, kernel in served:
             # A head has no count of its own; its kernel is the loss's alone.
-            seen = self.ran.get(kernel, 0) if kind == "loss" else self._within.get(path, 0)
+            seen = ran.get(kernel, 0) if kind == "loss" else within.get(path, 0)
             if 0 < seen < STEPS or (not seen and kind == "loss"):
                 message = f"{path} ({kind}): {kernel} ran {seen} times in {STEPS} steps"
                 return Check(name="launches", status="failed", message=message)
             idle += [path] * (not seen)
-        if len(idle) == len(self._served):
+        if len(idle) == len(served):
             return Check(name="launches", status="failed", message="no kernel of the library ran")
         return Check(
             name="launches",
             status="passed",
-            cases=len(self._served) - len(idle),
+            cases=len(served) - len(idle),
             message=f"not reached by text alone: {', '.join(idle[:6])}" if idle else "",
         )
 
@@ -144,11 +166,11 @@ class Trial:
         worth is not asked here: it was made before.
         """
         name, started = "planted wrong kernels", time.monotonic()
-        if not self.trainings or not self.ran:
+        if not self.trainings or not self.launched.ran:
             return Check(name=name, status="skipped", message="nothing was trained")
         dtype = DTYPES[0]
         truth, theirs = self._unserved(dtype, PLANTED_STEPS)
-        for op in sorted(self.ran):
+        for op in sorted(self.launched.ran):
             self._tell(f"training with {op} planted wrong, which must be noticed")
             for plant in PLANTS:
                 self.planted.append(self._planted(op, plant, dtype, truth, theirs))
@@ -182,7 +204,7 @@ def _trained(said: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) 
     try:
         losses = [float(loss) for loss in said[f"{name} losses"]]
         return Trained(losses=losses, updates=updates, likeliest=tensors[name])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"what came back is no training: {error!r}") from error
 
 

@@ -127,6 +127,11 @@ def judged(truth: Trained, theirs: Trained, ours: Trained, dtype: torch.dtype) -
     """
     if others := {*truth.updates} ^ {*ours.updates}:
         raise ValueError(f"only one has a parameter {min(others)}")
+    shapes = {name: t.shape for name, t in truth.updates.items()}
+    if {name: t.shape for name, t in ours.updates.items()} != shapes:
+        raise ValueError("its parameters have other shapes")
+    if ours.likeliest.shape != truth.likeliest.shape:
+        raise ValueError(f"its log-probabilities have the shape {tuple(ours.likeliest.shape)}")
     if len(ours.losses) != len(truth.losses):
         raise ValueError(f"it has {len(ours.losses)} losses, not {len(truth.losses)}")
     apart = [_apart(found, truth) for found in (theirs, ours)]

@@ -61,7 +61,7 @@ def test_a_model_made_anew_for_each_training(tmp_path: Path) -> None:
     logged(trainer)
     trainer.train()
     assert len(made) == 3
-    for one in made:
+    for one in made[1:]:
         assert "forward" in vars(one.model.norm)  # type: ignore[union-attr, arg-type]
 
 
@@ -71,4 +71,4 @@ def test_what_can_not_be_patched_is_said_by_the_trainer(tmp_path: Path) -> None:
     wrong = Patching(only={"norms"}, verdicts=VERDICTS)
     options = TrainingArguments(**arguments(tmp_path))
     with pytest.raises(PatchError, match="there is no 'norms'"):
-        Trainer(model("llama"), options, train_dataset=Rows(), callbacks=[wrong])
+        Trainer(model("llama"), options, train_dataset=Rows(), callbacks=[wrong]).train()

@@ -19,7 +19,7 @@ from workbench_kernels.patching.verdicts import Verdicts
 
 class Patching(TrainerCallback):  # type: ignore[misc]
     """For `SFTTrainer("Qwen/Qwen3-0.6B", callbacks=[Patching()], …)`: the model is patched, with
-    these options of `patch`, once the trainer has made it; and where TRL gave it a head,
+    these options of `patch`, when its training begins; and where TRL gave it a head,
     `linear_logprobs` serves that. `report` tells what became of it.
 
     Raises:
@@ -37,18 +37,13 @@ class Patching(TrainerCallback):  # type: ignore[misc]
         self._options: dict[str, Any] = {"only": only, "strict": strict, "verdicts": verdicts}
         self._patched: ref[nn.Module] | None = None
 
-    def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Before the model is compiled or spread over processes."""
-        self._patch(kwargs["model"])
-
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """By now a trainer with `model_init` has another model, and TRL's have given it a head."""
+        """By now the model is adapted, on its device or spread over several, and has TRL's head;
+        one of `model_init` is another for each training.
+        """
         model = kwargs["model"]
         if self._patched is None or all(m is not self._patched() for m in model.modules()):
-            self._patch(model)
+            self.report = patch(model, **self._options)
+            self._patched = ref(model)
         if has_head(model):
             fuse_logprobs(model)
-
-    def _patch(self, model: nn.Module) -> None:
-        self.report = patch(model, **self._options)
-        self._patched = ref(model)

@@ -405,6 +405,8 @@ def test_a_head_with_hooks_gives_them_real_logits(llama: nn.Module) -> None:
     head.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     ours = step(patched)
     assert type(seen[0]) is Tensor and not difference(step(llama), ours)
+    llama.lm_head.register_forward_hook(lambda *_: None)  # type: ignore[operator, union-attr]
+    assert "the head has hooks" in head_of(llama)
 
 
 def test_a_model_that_is_no_transformers_model() -> None:

@@ -13,6 +13,8 @@ from workbench_kernels.launch import SUPPORTED, interpreted
 from workbench_kernels.linear_head import autocast
 from workbench_kernels.patching.lazy import Meter, defer
 
+HOOKED = "the head has hooks, which may read its logits or take its weights away"
+
 
 @dataclass(eq=False)
 class LazyHead:
@@ -41,7 +43,7 @@ def why_real(head: nn.Module, x: Tensor, weight: Any, bias: Any) -> str:
     if not (head.training and torch.is_grad_enabled()):
         return "no loss is trained"
     if head._forward_hooks or head._forward_pre_hooks:
-        return "the head has hooks, which may read its logits or take its weights away"
+        return HOOKED
     if not all(type(t) in (Tensor, nn.Parameter) for t in tensors):
         return "its input or weights are not plain tensors"
     if any(t.device != x.device for t in tensors) or not (x.is_cuda or interpreted()):

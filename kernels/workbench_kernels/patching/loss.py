@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from workbench_kernels.patching.causal import causal_loss, is_causal
 from workbench_kernels.patching.lazy import Meter
-from workbench_kernels.patching.lazy_head import LazyHead
+from workbench_kernels.patching.lazy_head import HOOKED, LazyHead
 from workbench_kernels.patching.loss_proof import prove
 from workbench_kernels.patching.rule import Undo, Verdict
 
@@ -78,6 +78,8 @@ def head_of(model: nn.Module) -> tuple[str, nn.Module] | str:
         return f"its head is {type(head).__module__}.{type(head).__name__}, not nn.Linear"
     if "forward" in vars(head):
         return "its head's forward is replaced already"
+    if head._forward_hooks or head._forward_pre_hooks:
+        return HOOKED
     if _is_replaced(_with_loss(model)):
         return "the model's forward was replaced by one that may not call its head"
     return names[id(head)], head

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from workbench_kernels.gated_rms_norm.wrapper import gated_rms_norm
 from workbench_kernels.launch import SUPPORTED
 from workbench_kernels.patching.instance import SETTINGS, bind
+from workbench_kernels.patching.layouts import parts_of
 from workbench_kernels.patching.norms import draw, epsilons, taken_by, with_parameters
 from workbench_kernels.patching.proof import Proof, prove
 from workbench_kernels.patching.rule import Undo, Verdict
@@ -57,8 +58,7 @@ class GatedNorms:
 def _ways(module: nn.Module) -> Iterator[dict[str, Any]]:
     """What the kernel may be called with; how many groups a row has, its numbers may say."""
     width = len(next(module.parameters(recurse=False)))
-    whole = {n for n in vars(module).values() if type(n) is int and 0 < n <= width}
-    counts = sorted({1, *whole, *(width // n for n in whole)} & _divisors(width))
+    counts = parts_of(module, width)
     choices = product(epsilons(module), counts, (True, False), ("silu", "sigmoid"), _ROUNDINGS)
     for eps, groups, first, activation, rounding in choices:
         yield {
@@ -71,10 +71,6 @@ def _ways(module: nn.Module) -> Iterator[dict[str, Any]]:
 
 
 _ROUNDINGS = ("once", "before_weight")
-
-
-def _divisors(width: int) -> set[int]:
-    return {n for n in range(1, width + 1) if width % n == 0}
 
 
 def _prove(module: nn.Module, options: dict[str, Any]) -> Proof:

@@ -1,4 +1,6 @@
-"""Norms of a row: RMSNorm in its numeric modes, LayerNorm, with a weight, a bias or without."""
+"""Norms of a row, of channels or of groups of them: RMSNorm in its numeric modes, LayerNorm and
+GroupNorm, with a weight, a bias or without.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from workbench_kernels.group_norm.wrapper import group_norm
 from workbench_kernels.layer_norm.wrapper import layer_norm
+from workbench_kernels.patching import layouts
 from workbench_kernels.patching.instance import SETTINGS, bind, own_forward
+from workbench_kernels.patching.layouts import CHANNELS, HEADS, ROWS
 from workbench_kernels.patching.proof import Proof, dtypes_of, prove_each
 from workbench_kernels.patching.rule import Undo, Verdict
 from workbench_kernels.rms_norm.wrapper import rms_norm
 
-_ROWS = 12
-# Where neither a parameter nor a shape tells how wide rows are.
+# Where neither a parameter nor an attribute tells how wide rows are.
 _ANY_WIDTH = 96
 # Sums in another order move so few results across a boundary between two numbers of 16 bits.
 _SAME = 0.99
@@ -38,12 +42,16 @@ _MODES = (
     _Mode("layer_norm", {}, "rounded once"),
     _Mode("layer_norm", {"offset": 1.0}, "weight + 1, rounded once"),
 )
+# Heads are normalised without the weight, which is of what they are joined to.
+_HEAD_MODES = tuple(
+    _Mode(kernel, {}, "rounded before the weight") for kernel in ("rms_norm", "layer_norm")
+)
 _NAMES = {"weight", "bias"}
 _PARAMETERS = (_NAMES, {"weight"}, set[str]())
 
 
 class Norms:
-    """Modules without children that give a row of the width of their weight."""
+    """Modules without children that normalise rows of the width of their weight, or channels."""
 
     kind = "norm"
 
@@ -56,7 +64,8 @@ class Norms:
             kept = {name for name, _ in module.named_buffers(recurse=False)}
             if any(True for _ in module.children()) or names not in _PARAMETERS or kept - _NAMES:
                 continue
-            flat = all(p.dim() == 1 for p in module.parameters(recurse=False))
+            # One without columns, of a part that a model's config leaves out, has nothing to do.
+            flat = all(p.dim() == 1 and p.numel() for p in module.parameters(recurse=False))
             called = names or "norm" in type(module).__name__.lower()
             # Of two, the second is a gate: `gated_norms.py`.
             if flat and called and epsilons(module) and len(taken_by(module)) != 2:
@@ -67,28 +76,24 @@ class Norms:
         _input, *others = taken_by(module)
         if others:
             return Verdict(reason=f"its forward takes {', '.join(others)} too")
-        best = Verdict()
-        reasons = []
-        for mode in _modes(module):
-            for eps in epsilons(module):
-                found = _prove_mode(module, mode, eps)
-                if found.wrong:
-                    reasons.append(f"{mode.kernel}, {mode.words}: {found.wrong}")
-                    continue
-                options = {**mode.options, "eps": eps}
-                verdict = Verdict(mode.kernel, mode.words, options, found.ratio, found.same)
-                if not best.kernel or (verdict.same or 0.0) > (best.same or 0.0):
-                    best = verdict
-        if not best.kernel:
-            return Verdict(reason="no norm computes what it does: " + reasons[0])
-        if best.same is not None and best.same < _SAME:
-            return Verdict(reason=f"only {best.same:.1%} of {best.kernel}'s results are the same")
-        return best
+        rows = draw(module, ["input"], [], _dtype(module))["input"]
+        left, refused = [], []
+        for layout in layouts.LAYOUTS:
+            given, wrong = layouts.taken(module, layout, rows)
+            if not given:
+                refused.append(wrong)
+                continue
+            verdict = _best(module, layout, given)
+            if verdict.served:
+                return verdict
+            left.append(verdict)
+        return left[0] if left else Verdict(reason=f"it is no norm of rows: {refused[0]}")
 
     def install(self, module: nn.Module, verdict: Verdict) -> Undo:
         """Its forward calls the kernel, with the weight that the module has then."""
-        forward = _rms_norm_forward if verdict.kernel == "rms_norm" else _layer_norm_forward
-        return bind(module, forward, dict(verdict.options))
+        options = dict(verdict.options)
+        layout, ranks = options.pop("layout", ROWS), options.pop("ranks", None)
+        return bind(module, _forward, _Settings(verdict.kernel, layout, ranks, options))
 
 
 def taken_by(module: nn.Module) -> list[str]:
@@ -96,15 +101,64 @@ def taken_by(module: nn.Module) -> list[str]:
     return list(inspect.signature(own_forward(module)).parameters)
 
 
-def _modes(module: nn.Module) -> list[_Mode]:
-    """Those that its parameters allow."""
+def _best(module: nn.Module, layout: str, given: list[Tensor]) -> Verdict:
+    """The mode for these inputs, of one layout; or why there is none."""
+    best = Verdict()
+    reasons = []
+    for mode in _modes(module, layout):
+        for eps in epsilons(module):
+            settings = _Settings(mode.kernel, layout, None, {**mode.options, "eps": eps})
+            found = _prove(module, settings, given)
+            if found.wrong:
+                reasons.append(f"{mode.kernel}, {mode.words}: {found.wrong}")
+                continue
+            options, words = dict(settings.options), mode.words
+            if layout != ROWS:
+                options |= {"layout": layout, "ranks": sorted({t.dim() for t in given})}
+                words = f"of {layout}, {words}"
+            verdict = Verdict(mode.kernel, words, options, found.ratio, found.same)
+            if not best.kernel or (verdict.same or 0.0) > (best.same or 0.0):
+                best = verdict
+        if best.same == 1.0:
+            break  # no other has more
+    if not best.kernel:
+        return Verdict(reason="no norm computes what it does: " + reasons[0])
+    if best.same is not None and best.same < _SAME:
+        few = f"only {best.same:.1%} of {best.kernel}'s results are the same"
+        return Verdict(reason=few + _why(module, layout, given[0], best.options["eps"]))
+    return best
+
+
+def _why(module: nn.Module, layout: str, input: Tensor, eps: float) -> str:
+    """Why they are not the same, if that is known: a rounding that no kernel has."""
+    if layout != ROWS:
+        return ""
+    names = [name for name, _ in module.named_parameters(recurse=False)]
+    x, parameters = input.bfloat16(), draw(module, [], names, torch.bfloat16)
+    rounded = x * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + eps).bfloat16()
+    for parameter in parameters.values():
+        rounded = rounded * parameter
+    if not torch.equal(with_parameters(module)(input=x, **parameters), rounded):
+        return ""
+    return ": it rounds what x is multiplied with, 1/√(mean(x²) + eps), as no kernel does"
+
+
+def _modes(module: nn.Module, layout: str) -> list[_Mode]:
+    """Those that its parameters and the layout allow."""
+    if layout == HEADS:
+        return list(_HEAD_MODES)
     names = {name for name, _ in module.named_parameters(recurse=False)}
-    return [
+    modes = [
         mode
         for mode in _MODES
         if ("weight" in names or "offset" not in mode.options)
         and ("bias" not in names or mode.kernel == "layer_norm")
     ]
+    if layout == CHANNELS:
+        for count in layouts.parts_of(module, _width(module)):
+            words = f"{count} group" + ("s" if count > 1 else "")
+            modes.append(_Mode("group_norm", {"num_groups": count}, words))
+    return modes
 
 
 def epsilons(module: nn.Module) -> list[float]:
@@ -113,14 +167,18 @@ def epsilons(module: nn.Module) -> list[float]:
     return list(dict.fromkeys(float(v) for v in named.values() if isinstance(v, float)))
 
 
-def _prove_mode(module: nn.Module, mode: _Mode, eps: float) -> Proof:
-    """In the dtype of its weight and, of a norm that rounds, in bfloat16."""
+def _prove(module: nn.Module, settings: _Settings, given: list[Tensor]) -> Proof:
+    """In the dtype of its weight and, of a norm that rounds, in bfloat16; for all these inputs."""
     names = [name for name, _ in module.named_parameters(recurse=False)]
 
     def ours(input: Tensor, **parameters: Tensor) -> Tensor:
-        return call(mode.kernel, input, {**mode.options, "eps": eps}, **parameters)
+        return _call(settings, input, **parameters)
 
-    cases = (draw(module, ["input"], names, dtype) for dtype in dtypes_of(module))
+    cases = (
+        {**draw(module, [], names, dtype), "input": input.to(dtype)}
+        for dtype in dtypes_of(module)
+        for input in given
+    )
     return prove_each(with_parameters(module), ours, cases)
 
 
@@ -143,49 +201,81 @@ def draw(
     """Rows of very different size, so that epsilon shows; parameters unlike those of a new module,
     which hide an offset.
     """
+    width, count = _width(module), layouts.COUNT
     weight = next(module.parameters(recurse=False), None)
-    shape = getattr(module, "normalized_shape", (_ANY_WIDTH,))
-    width = int(shape[-1]) if weight is None else len(weight)
     device = torch.device("cpu") if weight is None else weight.device
     chance = torch.Generator().manual_seed(0)
     tensors = {}
-    scale = torch.logspace(-3.5, 2, _ROWS)[:, None]
+    scale = torch.logspace(-3.5, 2, count)[:, None]
     for name in rows:
-        tensors[name] = scale * (torch.randn(_ROWS, width, generator=chance) + 0.2)
+        tensors[name] = scale * (torch.randn(count, width, generator=chance) + 0.2)
         scale = torch.ones(1)
     for name in parameters:
         tensors[name] = 0.4 + torch.rand(width, generator=chance)
     return {name: t.to(device, dtype) for name, t in tensors.items()}
 
 
-def call(
+def _width(module: nn.Module) -> int:
+    """How wide rows are, or how many channels there are."""
+    weight = next(module.parameters(recurse=False), None)
+    if weight is not None:
+        return len(weight)
+    shape = getattr(module, "normalized_shape", (_ANY_WIDTH,))
+    return int(getattr(module, "num_channels", shape[-1]))
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    return next((p.dtype for p in module.parameters()), torch.float32)
+
+
+class _Settings(NamedTuple):
+    """What a bound forward is told: the kernel and its options, where rows lie in its input, and
+    of which rank that may be, None for any.
+    """
+
+    kernel: str
+    layout: str
+    ranks: list[int] | None
+    options: dict[str, Any]
+
+
+def _forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tensor:
+    """The bound forward; its rows may be given by name."""
+    (input,) = *rows, *named.values()
+    settings = self.__dict__[SETTINGS]
+    weight, bias = (self._parameters.get(name) for name in ("weight", "bias"))
+    if weight is not None and weight.dtype != input.dtype:
+        return type(self).forward(self, input)  # as under autocast: its result is of another dtype
+    if settings.ranks is not None and input.dim() not in settings.ranks:
+        return type(self).forward(self, input)
+    return _call(settings, input, weight, bias)
+
+
+def _call(
+    settings: _Settings, input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    """The kernel's result for an input of this layout."""
+    kernel, layout, _ranks, options = settings
+    if kernel == "group_norm":
+        return group_norm(input, weight=weight, bias=bias, **options)
+    if layout == CHANNELS:
+        return _of_rows(kernel, options, input.movedim(1, -1), weight, bias).movedim(-1, 1)
+    if layout == HEADS:
+        y = _of_rows(kernel, options, input).flatten(-2)
+        y = y if weight is None else y * weight
+        return y if bias is None else y + bias
+    return _of_rows(kernel, options, input, weight, bias)
+
+
+def _of_rows(
     kernel: str,
-    input: Tensor,
     options: dict[str, Any],
+    input: Tensor,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:
-    """What a kernel gives for rows, with a verdict's options."""
     if kernel == "rms_norm":
         return rms_norm(input, None, weight, **options)
     if weight is not None and "offset" in options:
         weight = weight + options["offset"]
     return layer_norm(input, None, weight, bias, options["eps"])
-
-
-def _rms_norm_forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tensor:
-    """The bound forward of an RMSNorm; its rows may be given by name."""
-    (input,) = *rows, *named.values()
-    weight = self._parameters.get("weight")
-    if weight is not None and weight.dtype != input.dtype:
-        return type(self).forward(self, input)  # as under autocast: its result is of another dtype
-    return call("rms_norm", input, self.__dict__[SETTINGS], weight)
-
-
-def _layer_norm_forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tensor:
-    """The bound forward of a LayerNorm."""
-    (input,) = *rows, *named.values()
-    weight, bias = (self._parameters.get(name) for name in ("weight", "bias"))
-    if weight is not None and weight.dtype != input.dtype:
-        return type(self).forward(self, input)
-    return call("layer_norm", input, self.__dict__[SETTINGS], weight, bias)

@@ -129,7 +129,8 @@ class NearlyGroupNorm(nn.GroupNorm):
         (NearlyGroupNorm(4, WIDTH), "no norm computes what it does"),
         (nn.BatchNorm1d(WIDTH, track_running_stats=False), "no norm computes what it does"),
         (of("hy_v4.HYV4UnweightedRMSNorm"), "it gives (12, 1)"),
-        (of("deepseek_v4.DeepseekV4UnweightedRMSNorm"), "rounds what x is multiplied with"),
+        (of("deepseek_v4.DeepseekV4UnweightedRMSNorm"), "it rounds what x is multiplied with"),
+        (of("dory.DoryL2Norm"), "of the sum and not of the mean"),
     ],
     ids=lambda v: type(v).__name__,
 )

@@ -299,6 +299,14 @@ class _Two(_Mlp):
         return super().forward(x) + residual
 
 
+class _Reshapes(_Mlp):
+    """It joins neighbours, as projectors of images do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, width = x.shape
+        return super().forward(x.reshape(batch, tokens // 2, 2 * width))
+
+
 class _Detached(_Mlp):
     def made(self, gate: Tensor, up: Tensor) -> Tensor:
         return F.silu(gate) * up.detach()
@@ -321,7 +329,7 @@ class _Weighted(_Mlp):
         (_WritesInput, "writes into its input"),
         (_Dropout, "random"),
         (_OnlyInTraining, "something else"),
-        (_Two, "more than one: x, residual"),
+        (_Reshapes, "before it calls one"),
         (_Detached, "d(input)"),
         (_Weighted, "size mismatch"),
     ],
@@ -353,6 +361,46 @@ class _Plain(nn.Module):
         return y
 
 
+class _PlainOfSquares(nn.Module):
+    """An MLP without a gate whose widths are a gated one's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(HIDDEN, HIDDEN), nn.Linear(HIDDEN, HIDDEN)
+        self.out, self.act = nn.Linear(HIDDEN, 3), nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.out(self.act(self.fc2(self.act(self.fc1(x)))))
+        return y
+
+
+class _PlainOfHalves(nn.Sequential):
+    def __init__(self) -> None:
+        wide = nn.Linear(HIDDEN, 2 * HIDDEN)
+        super().__init__(nn.Linear(HIDDEN, HIDDEN), nn.GELU(), wide)
+
+
+class _Empty(nn.Module):
+    """What a config leaves without columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(HIDDEN, 0), nn.Linear(0, HIDDEN)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.up(F.silu(self.down(x)))
+        return y
+
+
+class _OfSquares(_Mlp):
+    """A gate, with the widths of a plain MLP."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("one", "two", "down"):
+            setattr(self, name, nn.Linear(HIDDEN, HIDDEN))
+
+
 class _Mixer(_Mlp):
     def __init__(self) -> None:
         super().__init__()
@@ -362,9 +410,18 @@ class _Mixer(_Mlp):
         return super().made(gate, self.conv(up.mT).mT)
 
 
-@pytest.mark.parametrize("kind", [_Plain, _Mixer], ids=lambda k: k.__name__)
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize(
+    "kind",
+    [_Plain, _PlainOfSquares, _PlainOfHalves, _Empty, _Mixer, _Two],
+    ids=lambda k: k.__name__,
+)
 def test_what_is_no_gated_mlp_is_no_candidate(kind: type[nn.Module]) -> None:
     assert not _patch(_drawn(kind())).entries
+
+
+def test_widths_do_not_tell_a_plain_mlp() -> None:
+    _assert_served(_drawn(_OfSquares()), "silu")
 
 
 class _Adapted(nn.Module):

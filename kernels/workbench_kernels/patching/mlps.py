@@ -33,8 +33,8 @@ _INPUT = "(input)"
 
 
 class Mlps:
-    """Modules of two or three projections whose widths are those of a gated MLP, and an activation.
-    A plain MLP's are others.
+    """Modules of two or three projections whose widths are those of a gated MLP, an activation, and
+    a single input. A plain MLP's widths are others, or it shows how its projections are called.
     """
 
     kind = "mlp"
@@ -42,18 +42,16 @@ class Mlps:
     def candidates(self, model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         """By the widths of projections; wrapped or quantised ones have them, too."""
         for path, module in model.named_modules():
-            if _fit(_widths(module)) and _has_activation(module) and not _convolves(module):
+            fits = _fit(_widths(module)) and _has_activation(module) and not _convolves(module)
+            if fits and len(_required(module)) == 1 and not _is_plain(module):
                 yield path, module
 
     def prove(self, module: nn.Module) -> Verdict:
         """What its forward does around the children it calls, if that is a gated product."""
-        required = _required(module)
-        if len(required) != 1:
-            return Verdict(reason=f"its forward asks for more than one: {', '.join(required)}")
         if len(dtypes := _weight_dtypes(module)) > 1:
             return Verdict(reason=f"its projections' weights are of {' and '.join(dtypes)}")
         try:
-            settings = {"input": required[0], **_settings(module)}
+            settings = {"input": _required(module)[0], **_settings(module)}
         except _Unlike as unlike:
             return Verdict(reason=str(unlike))
         found = _prove(module, settings)
@@ -97,8 +95,11 @@ def _widths(module: nn.Module) -> list[tuple[int, int]]:
 
 def _fit(widths: list[tuple[int, int]]) -> int | None:
     """How wide an input is, if one projection takes the product of what two others give, or of
-    another's halves; else None.
+    another's halves; else None. Without columns, as of a part that a model's config leaves out,
+    there is nothing to fit.
     """
+    if not all(map(all, widths)):
+        return None
     if len(widths) == 2:
         fits = (both[0] for both, down in (widths, widths[::-1]) if both[1] == 2 * down[0])
     elif len(widths) == 3:
@@ -126,6 +127,37 @@ def _has_activation(module: nn.Module) -> bool:
 def _convolves(module: nn.Module) -> bool:
     """As mixers do that are recurrent: weights of more dimensions than a projection's."""
     return any(parameter.dim() > 2 for parameter in module.parameters())
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether each projection is given all that the one before gave, or that after an activation:
+    of square weights, widths alone don't tell such an MLP from a gated one.
+    """
+    if any(former[1] != then[0] for former, then in pairwise(_widths(module))):
+        return False
+    try:
+        trace = _trace(module, draw_weights(module), None)
+    except _Unlike:
+        return False
+    projections = {name for name, child in module.named_children() if sizes(child) is not None}
+    calls = [call for call in trace.calls if call.name in projections]
+    followed = (_follows(module, former, call) for former, call in pairwise(calls))
+    return len(calls) == len(projections) and all(followed)
+
+
+def _follows(module: nn.Module, former: Call, call: Call) -> bool:
+    """Whether one of its activations, or none, makes a call's input of the former's output."""
+    if _same(call.input, former.output):
+        return True
+    kept = [value for name, value in vars(module).items() if callable(value) and name[0] != "_"]
+    named = [getattr(F, name) for name in _ACTIVATIONS]
+    for activation in (*filter(is_activation, module.children()), *kept, *named):
+        try:
+            if _same(call.input, activation(former.output.clone())):
+                return True
+        except Exception:  # it is something else that the module keeps
+            continue
+    return False
 
 
 def _required(module: nn.Module) -> list[str]:
@@ -182,7 +214,10 @@ def _trace(module: nn.Module, weights: Mapping[str, Tensor], seed: int | None) -
             y = type(module).forward(twin, given)
     except Exception as error:  # it is a model's own code
         what = f"{type(error).__name__}: {error}"
-        raise _Unlike(f"its forward fails, given its input and stand-ins alone: {what}") from error
+        given_what = "its input and stand-ins alone"
+        if not calls:  # it reshapes its input, as one that joins an image's patches does
+            given_what = "rows as wide as its projection takes, before it calls one"
+        raise _Unlike(f"its forward fails, given {given_what}: {what}") from error
     if not isinstance(y, Tensor):
         raise _Unlike(f"its result is a {type(y).__name__}")
     if not _same(x, given):

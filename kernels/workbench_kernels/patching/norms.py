@@ -46,6 +46,15 @@ _MODES = (
 _HEAD_MODES = tuple(
     _Mode(kernel, {}, "rounded before the weight") for kernel in ("rms_norm", "layer_norm")
 )
+# Norms that no kernel has, told by their results in bfloat16.
+_UNSERVED: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "it rounds what x is multiplied with, 1/√(mean(x²) + eps)": lambda x, eps: (
+        x * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + eps).bfloat16()
+    ),
+    "it multiplies x with 1/√(Σ x² + eps), of the sum and not of the mean": lambda x, eps: (
+        x.float() * torch.rsqrt(x.float().square().sum(-1, keepdim=True) + eps)
+    ).bfloat16(),
+}
 _NAMES = {"weight", "bias"}
 _PARAMETERS = (_NAMES, {"weight"}, set[str]())
 
@@ -121,26 +130,26 @@ def _best(module: nn.Module, layout: str, given: list[Tensor]) -> Verdict:
                 best = verdict
         if best.same == 1.0:
             break  # no other has more
-    if not best.kernel:
-        return Verdict(reason="no norm computes what it does: " + reasons[0])
-    if best.same is not None and best.same < _SAME:
-        few = f"only {best.same:.1%} of {best.kernel}'s results are the same"
-        return Verdict(reason=few + _why(module, layout, given[0], best.options["eps"]))
-    return best
+    if best.kernel and (best.same is None or best.same >= _SAME):
+        return best
+    wrong, why = "no norm computes what it does", "".join(reasons[:1])
+    if best.kernel:
+        wrong, why = f"only {best.same:.1%} of {best.kernel}'s results are the same", ""
+    why = _seen(module, given[0]) or why if layout == ROWS else why
+    return Verdict(reason=f"{wrong}: {why}" if why else wrong)
 
 
-def _why(module: nn.Module, layout: str, input: Tensor, eps: float) -> str:
-    """Why they are not the same, if that is known: a rounding that no kernel has."""
-    if layout != ROWS:
-        return ""
+def _seen(module: nn.Module, input: Tensor) -> str:
+    """What it computes that no kernel does, in words; nothing if that is none of what is known."""
     names = [name for name, _ in module.named_parameters(recurse=False)]
     x, parameters = input.bfloat16(), draw(module, [], names, torch.bfloat16)
-    rounded = x * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + eps).bfloat16()
-    for parameter in parameters.values():
-        rounded = rounded * parameter
-    if not torch.equal(with_parameters(module)(input=x, **parameters), rounded):
-        return ""
-    return ": it rounds what x is multiplied with, 1/√(mean(x²) + eps), as no kernel does"
+    theirs = with_parameters(module)(input=x, **parameters)
+    for words, normalised in _UNSERVED.items():
+        for eps in epsilons(module):
+            y = normalised(x, eps)
+            if torch.equal(theirs, y * parameters["weight"] if "weight" in parameters else y):
+                return words
+    return ""
 
 
 def _modes(module: nn.Module, layout: str) -> list[_Mode]:

@@ -139,6 +139,24 @@ def test_experts_that_do_not_call_the_method_are_left() -> None:
         unpatch(module)
 
 
+class _OtherExperts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = nn.Hardtanh()
+
+    def _apply_gate(self, gate_up: Tensor) -> Tensor:
+        gate, up = gate_up.chunk(2, dim=-1)
+        return self.act(gate) * up  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._apply_gate(x)
+
+
+def test_experts_with_another_product_are_left_with_what_makes_it() -> None:
+    said = _only(_patch(nn.Sequential(nn.Linear(HIDDEN, 4), _OtherExperts())))
+    assert said == "left: _apply_gate makes no product that glu computes, with Hardtanh"
+
+
 class _Mlp(nn.Module):
     """A gated MLP, and what can be between or around; `made` says what its product is."""
 

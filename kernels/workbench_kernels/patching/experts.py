@@ -49,7 +49,9 @@ class Experts:
         with torch.no_grad():
             how = gated.find(twin, own, [both], own(twin, both.clone()))
         if how is None:
-            return Verdict(reason=f"{_METHOD} makes no product that glu computes")
+            calls = [type(child).__name__ for child in module.children()]
+            with_them = f", with {', '.join(calls)}" if calls else ""
+            return Verdict(reason=f"{_METHOD} makes no product that glu computes{with_them}")
         found = _prove(module, own, how, drawn)
         if found.wrong:
             return Verdict(reason=f"glu, {gated.in_words(how)}: {found.wrong}")

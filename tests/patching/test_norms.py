@@ -118,6 +118,16 @@ def test_a_norm_with_a_gate(name: str, options: dict[str, Any], expected: dict[s
         assert torch.equal(made(x), plain)
 
 
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_dtype_without_a_kernel_is_left_to_the_class(affine: bool) -> None:
+    made = nn.LayerNorm(40, elementwise_affine=affine).to(testing.device())
+    x = torch.randn(5, 40, device=testing.device(), dtype=torch.float64)
+    before = made.double()(x)
+    made.float()
+    Norms().install(made, Norms().prove(made))
+    assert torch.equal(made.double()(x), before)
+
+
 def test_two_dimensions_are_not_one() -> None:
     made = nn.Sequential(nn.LayerNorm((4, 6)), nn.BatchNorm1d(6)).to(testing.device())
     assert not patch(made, verdicts=Verdicts()).entries

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench_kernels.group_norm.wrapper import group_norm
+from workbench_kernels.launch import SUPPORTED
 from workbench_kernels.layer_norm.wrapper import layer_norm
 from workbench_kernels.patching import layouts
 from workbench_kernels.patching.instance import SETTINGS, bind, own_forward
@@ -255,7 +256,8 @@ def _forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tensor:
     weight, bias = (self._parameters.get(name) for name in ("weight", "bias"))
     if weight is not None and weight.dtype != input.dtype:
         return type(self).forward(self, input)  # as under autocast: its result is of another dtype
-    if settings.ranks is not None and input.dim() not in settings.ranks:
+    proven = settings.ranks is None or input.dim() in settings.ranks
+    if not proven or input.dtype not in SUPPORTED:
         return type(self).forward(self, input)
     return _call(settings, input, weight, bias)
 

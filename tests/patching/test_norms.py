@@ -54,6 +54,17 @@ def test_rms_norm_of_pytorch_without_a_weight() -> None:
     assert Norms().prove(made).options["eps"] == 1e-3
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_rms_norm_of_pytorch_with_its_own_epsilon(dtype: torch.dtype) -> None:
+    made = nn.RMSNorm(40).to(testing.device(), dtype)
+    verdict = Norms().prove(made)
+    assert verdict.options["eps"] == torch.finfo(torch.float32).eps
+    x = (1e-3 * torch.randn(5, 40)).to(testing.device(), dtype)
+    before = made(x)
+    patch(made, verdicts=Verdicts())
+    torch.testing.assert_close(made(x), before)
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_layer_norm_of_pytorch(bias: bool) -> None:
     made = nn.LayerNorm(96, eps=1e-3, bias=bias).to(testing.device())
@@ -114,6 +125,9 @@ def test_a_norm_with_a_gate(name: str, options: dict[str, Any], expected: dict[s
     assert not list(Norms().candidates(made))
     GatedNorms().install(made, verdict)
     torch.testing.assert_close(made(x, gate), given)
+    wide = made.double()(x.double(), gate.double())  # no kernel takes these
+    torch.testing.assert_close(wide.float(), given)
+    made.float()
     if plain is not None:  # the gate may be left out
         assert torch.equal(made(x), plain)
 

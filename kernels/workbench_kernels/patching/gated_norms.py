@@ -98,6 +98,6 @@ def _forward(self: nn.Module, input: Tensor, *gate: Tensor, **named: Tensor) -> 
     if weight is None or [t.dtype for t in given if t is not None] != [weight.dtype]:
         y: Tensor = type(self).forward(self, input, *gate, **named)  # no gate, or of another dtype
         return y
-    if input.dtype != weight.dtype:
+    if input.dtype != weight.dtype or input.dtype not in SUPPORTED:
         return type(self).forward(self, input, *gate, **named)
     return gated_rms_norm(input, given[0], weight, **self.__dict__[SETTINGS])

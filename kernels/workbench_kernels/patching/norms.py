@@ -172,9 +172,12 @@ def _modes(module: nn.Module, layout: str) -> list[_Mode]:
 
 
 def epsilons(module: nn.Module) -> list[float]:
-    """What it may add to a mean square, as its attributes have it."""
-    named = {n: v for n, v in vars(module).items() if "eps" in n.lower()}
-    return list(dict.fromkeys(float(v) for v in named.values() if isinstance(v, float)))
+    """What it may add to a mean square, as its attributes have it; None is float32's, as PyTorch
+    has it.
+    """
+    named = [v for n, v in vars(module).items() if "eps" in n.lower()]
+    values = (torch.finfo(torch.float32).eps if v is None else v for v in named)
+    return list(dict.fromkeys(v for v in values if isinstance(v, float)))
 
 
 def _prove(module: nn.Module, settings: _Settings, given: list[Tensor]) -> Proof:

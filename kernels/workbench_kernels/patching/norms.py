@@ -256,7 +256,7 @@ def _forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tensor:
     """The bound forward; its rows may be given by name."""
     (input,) = *rows, *named.values()
     settings = self.__dict__[SETTINGS]
-    weight, bias = (self._parameters.get(name) for name in ("weight", "bias"))
+    weight, bias = self._parameters.get("weight"), self._parameters.get("bias")
     if weight is not None and weight.dtype != input.dtype:
         return type(self).forward(self, input)  # as under autocast: its result is of another dtype
     proven = settings.ranks is None or input.dim() in settings.ranks

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from workbench_kernels.patching.instance import SETTINGS, bind, own_forward
-from workbench_kernels.patching.norms import Norms, call, epsilons, taken_by
+from workbench_kernels.patching.instance import bind, own_forward
+from workbench_kernels.patching.norms import Norms, epsilons, forward, settings_of, taken_by
 from workbench_kernels.patching.recipe import PARAMETERS, Recipe, Served
 from workbench_kernels.patching.rule import Undo, Verdict
-
-
-class _Settings(NamedTuple):
-    """What a bound forward is told."""
-
-    kernel: str
-    options: dict[str, Any]
-    names: Mapping[str, str]
 
 
 class HintedNorms:
@@ -52,14 +44,14 @@ class HintedNorms:
         """Its forward calls the kernel, with the parameters that the module has then."""
         hint = self._hint(module)
         assert hint is not None
-        settings = _Settings(verdict.kernel, dict(verdict.options), names_of(module, hint))
-        return bind(module, _forward, settings)
+        names: dict[str, Any] = names_of(module, hint)
+        return bind(module, forward, settings_of(verdict)._replace(**names))
 
     def _hint(self, module: nn.Module) -> Served | None:
         return next((h for r in self._recipes if (h := r.hint(module)) is not None), None)
 
 
-def names_of(module: nn.Module, hint: Served) -> dict[str, str]:
+def names_of(module: nn.Module, hint: Served) -> dict[str, Any]:
     """What the module calls its weight and its bias, of those it has."""
     given = {role: (hint.names or {}).get(role, role) for role in PARAMETERS}
     return {r: name for r, name in given.items() if module._parameters.get(name) is not None}
@@ -89,14 +81,3 @@ class _Renamed(nn.Module):
         with torch.nn.utils.stateless._reparametrize_module(norm, parameters):
             y: Tensor = own_forward(norm)(input)
         return y
-
-
-def _forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tensor:
-    """The bound forward of such a norm; its rows may be given by name."""
-    (input,) = *rows, *named.values()
-    settings: _Settings = self.__dict__[SETTINGS]
-    parameters = {role: self._parameters[name] for role, name in settings.names.items()}
-    if any(p is not None and p.dtype != input.dtype for p in parameters.values()):
-        y: Tensor = type(self).forward(self, input)  # as under autocast
-        return y
-    return call(settings.kernel, input, settings.options, **parameters)

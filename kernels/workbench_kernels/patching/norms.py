@@ -101,9 +101,7 @@ class Norms:
 
     def install(self, module: nn.Module, verdict: Verdict) -> Undo:
         """Its forward calls the kernel, with the weight that the module has then."""
-        options = dict(verdict.options)
-        layout, ranks = options.pop("layout", ROWS), options.pop("ranks", None)
-        return bind(module, _forward, _Settings(verdict.kernel, layout, ranks, options))
+        return bind(module, forward, settings_of(verdict))
 
 
 def taken_by(module: nn.Module) -> list[str]:
@@ -117,7 +115,7 @@ def _best(module: nn.Module, layout: str, given: list[Tensor]) -> Verdict:
     reasons = []
     for mode in _modes(module, layout):
         for eps in epsilons(module):
-            settings = _Settings(mode.kernel, layout, None, {**mode.options, "eps": eps})
+            settings = Settings(mode.kernel, layout, None, {**mode.options, "eps": eps})
             found = _prove(module, settings, given)
             if found.wrong:
                 reasons.append(f"{mode.kernel}, {mode.words}: {found.wrong}")
@@ -180,7 +178,7 @@ def epsilons(module: nn.Module) -> list[float]:
     return list(dict.fromkeys(v for v in values if isinstance(v, float)))
 
 
-def _prove(module: nn.Module, settings: _Settings, given: list[Tensor]) -> Proof:
+def _prove(module: nn.Module, settings: Settings, given: list[Tensor]) -> Proof:
     """In the dtype of its weight and, of a norm that rounds, in bfloat16; for all these inputs."""
     names = [name for name, _ in module.named_parameters(recurse=False)]
 
@@ -241,22 +239,32 @@ def _dtype(module: nn.Module) -> torch.dtype:
     return next((p.dtype for p in module.parameters()), torch.float32)
 
 
-class _Settings(NamedTuple):
-    """What a bound forward is told: the kernel and its options, where rows lie in its input, and
-    of which rank that may be, None for any.
+class Settings(NamedTuple):
+    """What a bound forward is told: the kernel and its options, where rows lie in its input, of
+    which rank that may be, None for any, and what the module calls its parameters.
     """
 
     kernel: str
     layout: str
     ranks: list[int] | None
     options: dict[str, Any]
+    weight: str = "weight"
+    bias: str = "bias"
 
 
-def _forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tensor:
+def settings_of(verdict: Verdict) -> Settings:
+    """What a module with this verdict is to be told."""
+    options = dict(verdict.options)
+    layout, ranks = options.pop("layout", ROWS), options.pop("ranks", None)
+    return Settings(verdict.kernel, layout, ranks, options)
+
+
+def forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tensor:
     """The bound forward; its rows may be given by name."""
     (input,) = *rows, *named.values()
     settings = self.__dict__[SETTINGS]
-    weight, bias = self._parameters.get("weight"), self._parameters.get("bias")
+    weight = self._parameters.get(settings.weight)
+    bias = self._parameters.get(settings.bias)
     if weight is not None and weight.dtype != input.dtype:
         return type(self).forward(self, input)  # as under autocast: its result is of another dtype
     proven = settings.ranks is None or input.dim() in settings.ranks
@@ -266,10 +274,10 @@ def _forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tensor:
 
 
 def _call(
-    settings: _Settings, input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
+    settings: Settings, input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:
     """The kernel's result for an input of this layout."""
-    kernel, layout, _ranks, options = settings
+    kernel, layout, options = settings.kernel, settings.layout, settings.options
     if kernel == "group_norm":
         return group_norm(input, weight=weight, bias=bias, **options)
     if layout == CHANNELS:

@@ -72,6 +72,9 @@ RECORDED: dict[str, Step] = {
     "one more dim": lambda u: u.unsqueeze(0).squeeze(0)[None],
     "biased": lambda u: u + torch.linspace(-1, 1, CLASSES)[None],
     "copied": lambda u: u.clone().float(),
+    "turned": lambda u: u.transpose(0, -2).contiguous(),
+    "log-softmax": lambda u: F.log_softmax(u.view(-1, CLASSES), -1, dtype=torch.float32),
+    "log-softmax, its dtype by place": lambda u: u.log_softmax(-1, torch.float32),
 }
 REAL: dict[str, Step] = {
     "another sum": lambda u: u + torch.ones(2, 5, CLASSES),
@@ -87,7 +90,10 @@ REAL: dict[str, Step] = {
     "fewer digits": lambda u: u.bfloat16().float(),
     "added to itself": lambda u: u + u,
     "joined": lambda u: torch.cat([u, u], dim=1),
-    "turned": lambda u: u.transpose(0, 1),
+    "turned to the classes": lambda u: u.transpose(1, 2),
+    "log-softmax of tokens": lambda u: u.log_softmax(1),
+    "log-softmax, scaled": lambda u: 2.0 * u.log_softmax(-1),
+    "log-softmax of fewer classes after it": lambda u: u.log_softmax(-1)[..., :9],
     "float64": lambda u: u.double(),
 }
 
@@ -284,6 +290,22 @@ def test_options_of_cross_entropy(options: dict[str, Any]) -> None:
     wanted = torch.autograd.grad(expected.sum(), leaves)
     for gradient, want in zip(torch.autograd.grad(loss.sum(), leaves), wanted, strict=True):
         torch.testing.assert_close(gradient, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"reduction": "sum", "ignore_index": 3}], ids=str)
+def test_the_loss_of_log_probabilities(options: dict[str, Any]) -> None:
+    leaves, labels = _leaves(), torch.arange(10) % 7
+    expected = F.nll_loss(F.linear(*leaves).flatten(0, 1).log_softmax(-1), labels, **options)
+    u = _lazy(leaves)
+    loss = F.nll_loss(u.flatten(0, 1).log_softmax(-1), labels, **options)
+    assert u.deferred.fused and u.deferred.pending()
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_of_logits_as_they_are_it_is_pytorch_s() -> None:
+    u, real = (t.flatten(0, 1) for t in (_lazy(_leaves()), F.linear(*_leaves())))
+    assert torch.equal(*(F.nll_loss(t, torch.arange(10) % 7) for t in (u, real)))
+    assert not u.deferred.fused
 
 
 @pytest.mark.parametrize("target", [torch.rand(10, CLASSES), None], ids=["shares", "3 dims"])

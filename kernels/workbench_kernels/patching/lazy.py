@@ -254,7 +254,7 @@ def _changes(func: Callable[..., Any]) -> bool:
 def _answer(lazy: LazyLogits, call: Call) -> Any:
     """What can be had without values; None for nothing."""
     deferred = lazy.deferred
-    if call.func is F.cross_entropy:
+    if call.func is F.cross_entropy or (call.func is F.nll_loss and deferred.record.normalised):
         return cross_entropy(deferred, *call.args, **call.kwargs)
     rule = RULES.get(call.func)
     if rule is None:
@@ -295,6 +295,8 @@ def _facts() -> dict[Any, Callable[..., Any]]:
         "dim ndimension": lambda d: len(d.record.shape),
         "numel nelement": lambda d: d.record.shape.numel(),
         "__len__": lambda d: d.record.shape[0],
+        # It has no memory; who is told so asks for the same logits, contiguous.
+        "is_contiguous": lambda d, memory_format=torch.contiguous_format: False,
         "is_floating_point": lambda d: True,
         "is_complex": lambda d: False,
     }

@@ -4,9 +4,9 @@ Of r = x·Wᵀ + bias, a record says which logits u are meant:
 
     u = scale·r        or, after a tanh,        u = cap·tanh(scale·r)
 
-Every step gives a new record, or None where the step leads out of this form. Steps on the leading
-dims are taken on x in place of the logits, and those on the columns on W, so that autograd follows
-them.
+or their log-softmax, whose loss is the same. Every step gives a new record, or None where the step
+leads out of this form. Steps on the leading dims are taken on x in place of the logits, and those
+on the columns on W, so that autograd follows them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Record:
     dtype: torch.dtype
     scale: float = 1.0
     cap: float | None = None  # None: no tanh so far
+    normalised: bool = False  # log softmax(u) is meant: no number can change it any more
 
     @property
     def shape(self) -> torch.Size:
@@ -40,6 +41,8 @@ class Record:
     def times(self, factor: object) -> Record | None:
         """u·factor, a number."""
         if not isinstance(factor, int | float) or not math.isfinite(factor) or factor == 0:
+            return None
+        if self.normalised:
             return None
         if self.cap is None:
             return replace(self, scale=self.scale * factor)
@@ -52,11 +55,28 @@ class Record:
         return self.times(1.0 / divisor)
 
     def tanh(self) -> Record | None:
-        return replace(self, cap=1.0) if self.cap is None else None
+        return replace(self, cap=1.0) if self.cap is None and not self.normalised else None
+
+    def log_softmax(
+        self, dim: int | None = None, *given: Any, dtype: torch.dtype | None = None, **_: int
+    ) -> Record | None:
+        """log softmax(u), of the classes. Its dtype may be given after the dim."""
+        if dim is None or dim % len(self.shape) != len(self.shape) - 1:
+            return None
+        dtypes = [d for d in (dtype, *given) if isinstance(d, torch.dtype)]
+        found = self.convert(dtypes[0] if dtypes else self.dtype)
+        return None if found is None else replace(found, normalised=True)
+
+    def transpose(self, dim0: int, dim1: int) -> Record | None:
+        """u with two of its leading dims exchanged."""
+        dims = [dim % len(self.shape) for dim in (dim0, dim1)]
+        return self.rows(lambda x: x.transpose(*dims)) if max(dims) < self.x.dim() - 1 else None
 
     def plus(self, added: object, *, alpha: object = 1) -> Record | None:
         """u + a bias of (classes,), or with leading dims of 1."""
         if not isinstance(added, Tensor) or alpha != 1 or self.scale != 1.0 or self.cap is not None:
+            return None
+        if self.normalised:
             return None
         fits = added.shape[-1:] == self.shape[-1:] and added.numel() == self.shape[-1]
         alike = (added.dtype, added.device) == (self.weight.dtype, self.weight.device)
@@ -110,6 +130,8 @@ class Record:
         x = self.x[(*lead, slice(None))]
         if stop == self.shape[-1]:
             return replace(self, x=x)
+        if self.normalised:
+            return None
         bias = None if self.bias is None else self.bias[:stop]
         return replace(self, x=x, weight=self.weight[:stop], bias=bias)
 

@@ -68,6 +68,7 @@ def _table() -> dict[Any, Rule]:
         "div divide true_divide": Record.over,
         "tanh": Record.tanh,
         "add": Record.plus,
+        "log_softmax": Record.log_softmax,
     }
     shapes: dict[str, Callable[..., Record | None]] = {
         "view reshape": _sized,
@@ -75,6 +76,7 @@ def _table() -> dict[Any, Rule]:
         "unsqueeze": _unsqueeze,
         "squeeze": _squeeze,
         "__getitem__": Record.index,
+        "transpose": Record.transpose,
         "contiguous": lambda r, memory_format=torch.contiguous_format: r,
     }
     casts: dict[str, Callable[..., Record | None]] = {

@@ -310,6 +310,15 @@ def test_asking_for_help_imports_nothing_heavy(tmp_path: Path) -> None:
     assert process.stdout.splitlines()[-1] == "[]"
 
 
+def test_who_asks_for_little_waits_for_no_torch(library: Path) -> None:
+    traced = (sys.executable, "-X", "importtime", *CHEAP[1:])
+    for arguments in (["new", "relu2"], ["ops"], ["verify", "nothing"]):
+        process = workbench(library, *arguments, command=traced)
+        imported = {line.rpartition("|")[2].strip() for line in process.stderr.splitlines()}
+        assert "workbench.cli" in imported
+        assert "torch" not in imported, arguments
+
+
 def test_a_tier_that_is_not_the_ops(library: Path) -> None:
     """Through the real stages: traced, refused, with the node that decided it."""
     process = workbench(library, "new", "l2_normalize", "--tier", "1", command=REAL)

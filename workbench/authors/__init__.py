@@ -8,14 +8,16 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from workbench.autopatch import Anatomy
 from workbench.errors import UsageError
 from workbench.limits import Limits
-from workbench.profile import Profile
-from workbench.reference import Reference
 from workbench.runs import Cohort, Commission
+
+if TYPE_CHECKING:
+    from workbench.profile import Profile
+    from workbench.reference import Reference
 
 KEY = "ANTHROPIC_API_KEY"
 REPLAY = "replay:"

@@ -1,33 +1,22 @@
 """The draft author: derives an op's kernels from its traced graphs, offline and the same way every
 time.
+
+What derives them is imported when it is needed: who is only asked whether it can begin needs no
+torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from workbench import tiers
 from workbench.authors import Assignment, Patching, Written
-from workbench.authors.formatting import formatted
-from workbench.authors.formula import formulas
-from workbench.authors.plan import OpPlan, plan_op
-from workbench.authors.spec import spec
-from workbench.authors.surface import Surface
-from workbench.authors.templates import environment, render
-from workbench.authors.view import OpView, unpacked
-from workbench.errors import AuthorError, UsageError
-from workbench.graph import safe
-from workbench.layout import op_paths
-from workbench.lower import Lowered, lower
-from workbench.profile import Profile
-from workbench.reference import Reference
-from workbench.trace import COLS, ROWS, trace
+from workbench.errors import UsageError
 
-HIGHEST_TIER = 2
+if TYPE_CHECKING:
+    from workbench.profile import Profile
+    from workbench.reference import Reference
 
 
 class DraftAuthor:
@@ -67,47 +56,11 @@ class DraftAuthor:
         return draft(patching)
 
     def render(self, profile: Profile, reference: Reference) -> dict[Path, str]:
-        """The files as text, by path."""
-        if profile.traced_tier > HIGHEST_TIER:
-            raise AuthorError(
-                f"{profile.op} is tier {profile.traced_tier}: {profile.reasons[0]}",
-                hint="the draft author derives tiers 1 and 2; take another author for this op",
-            )
-        lowered = lower(trace(reference))
-        sample = reference.inputs(ROWS, COLS)
-        ranks = {safe(n): t.dim() for n, t in zip(reference.tensors, sample, strict=True)}
-        parameters = {safe(name): value for name, value in reference.parameters.items()}
-        float32 = _always_float32(reference, lowered.outputs)
-        plan = plan_op(profile.op, lowered, ranks, parameters, float32)
-        folder, test = map(Path, op_paths(profile.op))
-        variables = self._variables(reference, plan, lowered)
-        tier = tiers.tier(profile.tier)
-        templates = {
-            folder / "kernel.py": f"{tier.folder.name}/templates/kernel.py.j2",
-            folder / "wrapper.py": "_common/wrapper.py.j2",
-            test: "_common/test.py.j2",
-        }
-        found = environment(tier.folder.parent)
-        found.filters["unpacked"] = unpacked
-        return {folder / "spec.py": spec(profile, reference)} | {
-            path: formatted(render(found, name, variables)) for path, name in templates.items()
-        }
+        """The files as text, by path.
 
-    @staticmethod
-    def _variables(reference: Reference, plan: OpPlan, lowered: Lowered) -> dict[str, object]:
-        assert lowered.backward is not None
-        summary = reference.formula or f"as {reference.symbol} in its spec."
-        user = Surface(plan=plan, by_rows=not plan.is_flat)
-        return {
-            "op": OpView(plan, summary, formulas(lowered.forward), formulas(lowered.backward)),
-            "user": user,
-        }
+        Raises:
+            AuthorError: a node has no derivation here.
+        """
+        from workbench.authors.derivation import derive
 
-
-def _always_float32(reference: Reference, names: Sequence[str]) -> list[str]:
-    """The outputs that are float32 of inputs in bfloat16."""
-    inputs = reference.inputs(ROWS, COLS)
-    narrow = [t.bfloat16() if t.is_floating_point() else t for t in inputs]
-    found = reference.function(*narrow, **reference.parameters)
-    outputs = found if isinstance(found, tuple) else (found,)
-    return [n for n, y in zip(names, outputs, strict=True) if y.dtype is torch.float32]
+        return derive(profile, reference)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
+from functools import cache
 
 # Answer with plain data: a shape, a number, a dtype.
 DESCRIBES = frozenset(
@@ -56,7 +55,6 @@ _RANDOM = frozenset(
     multinomial _philox_normal_ _philox_uniform_""".split()
 )
 _SERVED = DESCRIBES | VIEWS | SPLITS | MOVES
-_ATTRIBUTES = frozenset(name for name in dir(torch.Tensor) if not name.startswith("__"))
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Refusal:
 
 def tensor_reason(attribute: str) -> Refusal | None:
     """Why an op may not use this attribute of a tensor; None if it may, or if tensors lack it."""
-    if attribute in _SERVED or attribute not in _ATTRIBUTES:
+    if attribute in _SERVED or attribute not in _attributes():
         return None
     if attribute in _READS:
         return Refusal(
@@ -96,3 +94,11 @@ def tensor_reason(attribute: str) -> Refusal | None:
         "torch-compute",
         "computes with PyTorch, outside a Triton kernel; compute it in a @triton.jit kernel",
     )
+
+
+@cache
+def _attributes() -> frozenset[str]:
+    """What a tensor has."""
+    import torch  # takes long, and who only reads verdicts scans nothing
+
+    return frozenset(name for name in dir(torch.Tensor) if not name.startswith("__"))

@@ -271,10 +271,10 @@ def test_neutral_renames_only_what_is_local() -> None:
 WARM = """
 import json, os, sys
 from pathlib import Path
-import pytest, torch, triton
-from workbench import interpreter
-interpreter.enable()
-import workbench_kernels, workbench_kernels.testing
+import pytest
+from workbench.worker.__main__ import warm_up
+warm_up(interpreted=True)
+import workbench_kernels
 results, running = {}, {}
 def reap():
     pid, status = os.wait()

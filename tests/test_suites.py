@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,26 +26,55 @@ RED = SuiteResult(code=1, passed=2, failed=1, failures=["test_x: it is wrong"])
 GPU, INTERPRETER = SimpleNamespace(host="gpu"), SimpleNamespace(host="interpreter")
 
 
-@pytest.fixture
-def stage(tmp_path: Path) -> Stage:
+def lay_out(folder: Path) -> Stage:
     """relu2, as the judge lays it out."""
-    root = write_fixture(tmp_path / "repository", "relu2")
-    (judge := tmp_path / "judge").mkdir()
+    root = write_fixture(folder / "repository", "relu2")
+    (judge := folder / "judge").mkdir()
     return prepare(root, "relu2", judge)
 
 
-def test_tests_that_abort_say_why(stage: Stage) -> None:
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return lay_out(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], SuiteResult]]:
+    """What becomes of other tests of relu2, all in one place."""
+    stage, deadline = lay_out(tmp_path_factory.mktemp("stage")), time.monotonic() + 120
+    with Place(stage, sandbox.find(), "cpu", deadline) as place:
+
+        def run(tests: str) -> SuiteResult:
+            stage.test.write_text(tests)
+            return suite.run(place.host, stage, stage.variant(ORIGINAL), deadline)
+
+        yield run
+
+
+def test_tests_that_abort_say_why(run: Callable[[str], SuiteResult]) -> None:
     """A library's last words, written past Python's own output."""
-    stage.test.write_text(
+    found = run(
         "import os\n\n\n"
         "def test_it() -> None:\n"
         "    os.write(2, b'  what():  no more of it\\nframe #0: main\\n')\n"
         "    os.abort()\n"
     )
-    deadline = time.monotonic() + 120
-    with Place(stage, sandbox.find(), "cpu", deadline) as place:
-        found = suite.run(place.host, stage, stage.variant(ORIGINAL), deadline)
     assert found.problem == ("the tests' process killed by SIGABRT (what():  no more of it)")
+
+
+def test_what_is_used_first_is_there_before_the_tests(run: Callable[[str], SuiteResult]) -> None:
+    """What they would import of PyTorch's compiler, each run anew."""
+    found = run(
+        "import sys\n\n"
+        "from workbench_kernels import testing\n"
+        "from workbench_kernels.relu2 import spec, wrapper\n\n\n"
+        "def test_it() -> None:\n"
+        "    before = {*sys.modules}\n"
+        "    testing.check_torch_op(spec.SPEC, wrapper.relu2)\n"
+        "    more = [m for m in {*sys.modules} - before if m.startswith('torch._inductor.')]\n"
+        "    assert len(more) < 10, more\n"
+    )
+    assert found.is_green, found.problem
 
 
 def test_a_referee_may_remember(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,20 @@ def warm_up(interpreted: bool) -> None:
 
     import workbench_kernels.testing  # noqa: F401
 
+    if interpreted:
+        _use_first()
+
+
+def _use_first() -> None:
+    """What PyTorch leaves to its first use, and would take each job half of its time: what divides
+    a graph into forward and backward, and the table of steps that a truth is taken apart by.
+    """
+    import torch._inductor.pattern_matcher  # noqa: F401
+
+    from workbench_kernels import truth
+
+    len(truth._steps())  # filled when it is first asked
+
 
 def _start(
     request: dict[str, Any], descriptor: int, control: socket.socket, settings: dict[str, Any]

@@ -9,14 +9,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import triton.language as tl
+from triton.language.semantic import TritonSemantic
 from triton.runtime import interpreter
+from triton.runtime.interpreter import TensorHandle
 
 
 def install() -> None:
     """Remember NumPy's types, what follows from a shape, and what follows from a block's type."""
     _remember_numpy_types()
     _remember_shapes()
+    _broadcast_at_once()
     _remember_block_types()
     _look_for_no_overflow()
 
@@ -47,6 +51,30 @@ def _remember_shapes() -> None:
             self.numel, self.shape = known[shape]
 
     tl.tensor.__init__ = initialise
+
+
+def _broadcast_at_once() -> None:
+    # Stock: two shapes are compared size by size, and a scalar's block has its type made twice.
+    stock: Any = TritonSemantic.broadcast_impl_value
+
+    def broadcast(self: Any, lhs: Any, rhs: Any) -> Any:
+        if lhs.shape is rhs.shape:  # remembered, so the same where the sizes are
+            return lhs, rhs
+        match lhs.type.is_block(), rhs.type.is_block():
+            case True, False:
+                return lhs, _spread(rhs, lhs.type)
+            case False, True:
+                return _spread(lhs, rhs.type), rhs
+        return stock(self, lhs, rhs)
+
+    TritonSemantic.broadcast_impl_value = broadcast
+
+
+def _spread(scalar: Any, over: Any) -> Any:
+    """The scalar in every place of a block."""
+    of = scalar.handle.dtype
+    data = np.full(over.shape, scalar.handle.data, interpreter._get_np_dtype(of))
+    return tl.tensor(TensorHandle(data, of.scalar), over.with_element_ty(scalar.type.scalar))
 
 
 def _remember_block_types() -> None:

@@ -6,14 +6,16 @@ import io
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from messages_api import MessagesAPI, call, turn
 from runs_fixtures import APPROVER, library
 from test_profile_gate import GOOD, OP, api, engine, here
 
-from workbench import modules
+from workbench import modules, proposal
 from workbench.errors import BadReference, RunError, UsageError
+from workbench.judge import jail
 from workbench.runs import State, forms, gate, stages
 
 __all__ = ["api", "library"]
@@ -119,3 +121,11 @@ def test_a_snippet_is_a_persons_own(library: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(BadReference, match="<stdin> has mine, other") as caught:
         stages.request(OP, "-", None, False, "draft")
     assert f"called {OP}" in caught.value.hint
+
+
+def test_a_text_is_examined_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jail, "Jail", MagicMock())
+    monkeypatch.setattr(proposal, "_ask", lambda *_: b"")
+    monkeypatch.setattr(proposal, "_proposal", lambda *_: object())
+    once, again, other = (proposal.examine(text, OP, "") for text in ("a", "a", "b"))
+    assert once is again is not other

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ DEFINES: list[Step] = [
 ]
 
 
+@cache
 def here(text: str, op: str, origin: str) -> proposal.Proposal:
     """The examination without a sandbox, which takes its time."""
     found = answer(text, op, origin)

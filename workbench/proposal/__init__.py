@@ -11,6 +11,7 @@ import socket
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,10 @@ def text_of(record: dict[str, Any]) -> str:
     return Source(tuple(record["imports"]), record["source"], record["inputs_source"]).text
 
 
+@cache
 def examine(text: str, op: str, origin: str) -> Proposal:
-    """Run a reference in a sandbox, as whoever wrote it could not be asked whether it is sound.
+    """Run a reference in a sandbox, as whoever wrote it could not be asked whether it is sound. The
+    same text is the same reference, however often its author and the run ask.
 
     Raises:
         BadReference: no kernel could be judged by it, or it can't be traced.

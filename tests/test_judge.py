@@ -14,6 +14,7 @@ from court import Court, court, write_library
 from workbench.judge import Check, Verdict, verify
 from workbench.judge.checks import Spec, Values
 from workbench.judge.checks.cases import Planted
+from workbench.judge.host import Host
 from workbench.judge.trial import Wrong
 from workbench.worker import serve
 from workbench.worker.calls import Call
@@ -177,7 +178,11 @@ def test_a_hang_is_a_verdict(root: Path) -> None:
         ("    sweep=((1024, 4096), (8192, 4096), (8192, 14336))", "    sweep=()", "no size to"),
     ],
 )
-def test_a_spec_that_asks_nothing_is_refused(old: str, new: str, says: str, root: Path) -> None:
+def test_a_spec_that_asks_nothing_is_refused(
+    old: str, new: str, says: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a worker host: nothing of the candidate is run."""
+    monkeypatch.setattr(Host, "__enter__", None)
     write_op(root, "relu2", "spec", old, new)
     verdict = verify(root, "relu2", seed=SEED, only=["spec"])
     messages = [check.message for check in verdict.failures if check.name == "spec"]

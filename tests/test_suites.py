@@ -90,7 +90,7 @@ def test_a_referee_may_remember(stage: Stage, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(Remote, "ask", ask)
     deadline = time.monotonic() + 120
-    with Place(stage, sandbox.find(), "cpu", deadline, remembers=True) as place:
+    with Place(stage, sandbox.find(), "cpu", deadline, remembers=True, candidates=False) as place:
         (x,) = place.referee.draw(3, 5, torch.float32, 1)
         asked.clear()
         first = place.referee.expect([x], seed=1)

@@ -29,6 +29,8 @@ _MUTANT_SECONDS = 30.0
 _LONG = ("torch op", "torch.compile", "large offsets")
 # What a mutant is not tried with: nearly always it would be in vain.
 _DEAR = ("module", "second derivative", "torch op", "torch.compile", "large offsets")
+# Checks that run nothing of the candidate.
+_OF_FILES = frozenset({"source", "spec"})
 # How far the seeds of two draws are apart.
 _DRAW = 1000
 _SHORT = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -59,7 +61,12 @@ class Examination:
     ) -> None:
         self._stage, self._seed, self._deadline, self._only = stage, seed, deadline, only
         self._device = self._interpreter = Place(
-            stage, sandbox, device, deadline, remembers=remembers
+            stage,
+            sandbox,
+            device,
+            deadline,
+            remembers=remembers,
+            candidates=self._wants_candidate(),
         )
         if self._device.is_gpu and self._wants_suites():
             self._interpreter = Place(stage, sandbox, "cpu", deadline)
@@ -119,7 +126,7 @@ class Examination:
         with ThreadPoolExecutor(1) as beside:  # the referee is asked of its spec by nobody else
             asked = _asked(spec.checks(), self._only)
             of_spec = beside.submit(lambda: list(conduct(asked, ended="spec")))
-            of_candidate = list(self._of_candidate())
+            of_candidate = list(self._of_candidate()) if self._wants_candidate() else []
         yield from of_spec.result()
         yield from of_candidate
 
@@ -172,6 +179,10 @@ class Examination:
     def _free(self) -> int:
         """Bytes of GPU memory that are free, 0 without a GPU."""
         return torch.cuda.mem_get_info()[0] if self._device.is_gpu else 0
+
+    def _wants_candidate(self) -> bool:
+        """Whether candidates are asked: by `conduct`, or by who names no check for it to make."""
+        return not self._only or not _OF_FILES.issuperset(self._only)
 
     def _wants_suites(self) -> bool:
         return self._only is None or bool({OWN_TESTS, MUTATION} & set(self._only))

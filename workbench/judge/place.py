@@ -25,8 +25,8 @@ def cores() -> int:
 
 
 class Place:
-    """A worker host and a referee, which may remember its answers, on `device`. Leaving the context
-    ends every process in them.
+    """A worker host and a referee, which may remember its answers, on `device`; the referee alone
+    where there are no `candidates`. Leaving the context ends every process in them.
     """
 
     def __init__(
@@ -37,17 +37,18 @@ class Place:
         deadline: float,
         *,
         remembers: bool = False,
+        candidates: bool = True,
     ) -> None:
-        self.is_gpu, self._remembers = device != "cpu", remembers
+        self.is_gpu, self._remembers, self._candidates = device != "cpu", remembers, candidates
         self._stage, self._deadline = stage, deadline
-        arguments = (stage, sandbox, device, deadline)
-        self.host, self._process = Host(*arguments), RefereeProcess(*arguments)
+        self._arguments = (stage, sandbox, device, deadline)
         self._open = ExitStack()
 
     def __enter__(self) -> Place:
         with ExitStack() as processes:
-            processes.enter_context(self.host)
-            self._remote = processes.enter_context(self._process)
+            if self._candidates:
+                self.host = processes.enter_context(Host(*self._arguments))
+            self._remote = processes.enter_context(RefereeProcess(*self._arguments))
             self._open = processes.pop_all()
         return self
 

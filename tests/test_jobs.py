@@ -129,6 +129,7 @@ def test_gpus_are_named_by_what_no_order_changes(monkeypatch: pytest.MonkeyPatch
         "  MIG 3g.20gb     Device  1: (UUID: MIG-00a2)\n"
         "GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-bb00)\n"
     )
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     there = [("NVIDIA H100 80GB HBM3", "bb00"), ("NVIDIA A100-SXM4-40GB MIG 3g.20gb", "00a2")]
     monkeypatch.setattr(gpus, "output", lambda *command: listed)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -145,6 +146,12 @@ def test_gpus_are_named_by_what_no_order_changes(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(gpus, "output", lambda *command: "")  # no nvidia-smi
     assert [gpu.whole for gpu in gpus.gpus()] == ["GPU-bb00", "MIG-00a2"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpus.gpus() == []
+
+
+def test_who_is_shown_no_gpu_does_not_wait_for_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setitem(sys.modules, "torch", None)
     assert gpus.gpus() == []
 
 

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from runs_fixtures import APPROVER, git, make_library
+from runs_fixtures import APPROVER, git, make_library, without_gpu
 
 from workbench.judge.verdict import Check, Verdict
 from workbench.layout import op_paths
@@ -31,6 +31,7 @@ from workbench.verification.result import OpResult, Verification, joined
 TESTS = Path(__file__).parent
 FIXTURE = TESTS / "fixtures" / "relu2"
 LIBRARY = "kernels/workbench_kernels"
+PATH = os.pathsep.join([str(TESTS.parent), str(TESTS.parent / "kernels")])
 CHEAP = (sys.executable, str(TESTS / "helpers_verify.py"))
 REAL = (sys.executable, "-m", "workbench")
 Process = subprocess.CompletedProcess[str]
@@ -40,11 +41,11 @@ def verify(
     folder: Path, *arguments: str, command: tuple[str, ...] = CHEAP, verb: str = "verify"
 ) -> Process:
     """`workbench verify ARGUMENTS`, or another verb, in a folder."""
-    path = os.pathsep.join([str(TESTS.parent), str(TESTS.parent / "kernels")])
+    environment = without_gpu() if command is CHEAP else {**os.environ, "PYTHONPATH": PATH}
     return subprocess.run(
         [*command, verb, *arguments],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": path},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=600,

@@ -4,6 +4,7 @@ understands every notation, and each is named by its UUID, which no order of dev
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
@@ -22,7 +23,9 @@ class Gpu:
 
 
 def gpus() -> list[Gpu]:
-    """Those PyTorch can use, in its order."""
+    """Those PyTorch can use, in its order; who is shown none need not wait for it."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return []
     import torch
 
     if not torch.cuda.is_available():

@@ -9,8 +9,8 @@ import os
 import pytest
 import torch
 
-# Folders and files of tests that compile.
-COMPILE = frozenset({"kernels", "patching", "test_library.py"})
+# Folders of tests that compile, and a file that does and takes longest.
+COMPILE, LONGEST = frozenset({"kernels", "patching"}), "test_library.py"
 
 # No test asks a model that is paid for.
 for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"):
@@ -29,5 +29,13 @@ if not torch.cuda.is_available():
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What compiles last: after it PyTorch traces sizes in other forms."""
-    items.sort(key=lambda item: item.path.parent.name in COMPILE or item.path.name in COMPILE)
+    """What compiles last: after it PyTorch traces sizes in other forms. Of that, the longest file
+    first: no worker waits for the one that has it.
+    """
+
+    def turn(item: pytest.Item) -> int:
+        if item.path.name == LONGEST:
+            return 1
+        return 2 if item.path.parent.name in COMPILE else 0
+
+    items.sort(key=turn)

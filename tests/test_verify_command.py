@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from runs_fixtures import APPROVER, git, make_library, without_gpu
 
+from workbench import layout
 from workbench.judge.verdict import Check, Verdict
 from workbench.layout import op_paths
 from workbench.reference import find
@@ -211,7 +212,7 @@ def test_a_run(library: Path) -> None:
     assert status == "failed" and f"not the reference run {run.id} began with" in message
 
     spec.write_text(original)
-    tree = repository.write_tree(run.base, "relu2", content(worktree, "relu2").files)
+    tree = repository.write_tree(run.base, layout.op("relu2"), content(worktree, "relu2").files)
     made = repository.write_commit(tree, run.base, "Add relu2", APPROVER)
     approval = Approval(approver=APPROVER, content="", commit=made, at=now())
     store.save(run.model_copy(update={"state": State.COMMITTED, "approval": approval}))

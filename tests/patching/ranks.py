@@ -53,7 +53,8 @@ def _rank(rank: int, folder: str) -> None:
             patch(ours, verdicts=known)
         spread = {"plain": _spread(plain, way, device), "patched": _spread(ours, way, device)}
         if way.endswith("first"):
-            assert not patch(spread["patched"], verdicts=known).left
+            report = patch(spread["patched"], verdicts=known)
+            assert not report.left, report
         losses[way] = {name: _losses(one, rank, device) for name, one in spread.items()}
     Path(folder, f"{rank}.json").write_text(json.dumps(losses))
     distributed.destroy_process_group()

@@ -4,12 +4,10 @@ image, or along the heads that it joins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
-
-from workbench_kernels.patching.instance import own_forward
 
 ROWS, CHANNELS, HEADS = "rows", "channels", "heads"
 # The usual first: what takes rows is not tried otherwise if a kernel serves it so.
@@ -34,17 +32,19 @@ def inputs(module: nn.Module, layout: str, rows: Tensor) -> Iterator[Tensor]:
                 yield rows.unflatten(-1, (heads, -1)).unflatten(0, (_BATCH, -1))
 
 
-def taken(module: nn.Module, layout: str, rows: Tensor) -> tuple[list[Tensor], str]:
-    """Of these inputs the ones that the module has a result for, of the right shape; and what is
-    wrong with the first other one. What takes rows takes them in every rank, or it takes none: the
-    channels of two dimensions are rows by chance.
+def taken(
+    module: nn.Module, forward: Callable[[Tensor], Tensor], layout: str, rows: Tensor
+) -> tuple[list[Tensor], str]:
+    """Of these inputs the ones that the module's forward, with parameters that are here, has a
+    result for, of the right shape; and what is wrong with the first other one. What takes rows
+    takes them in every rank, or it takes none: the channels of two dimensions are rows by chance.
     """
     found, wrong = [], ""
     for input in inputs(module, layout, rows):
         expected = input.flatten(-2).shape if layout == HEADS else input.shape
         try:
             with torch.no_grad():
-                given = own_forward(module)(input.clone()).shape
+                given = forward(input.clone()).shape
         except Exception as error:  # it is a model's own code
             wrong = wrong or f"of an input {tuple(input.shape)}: {type(error).__name__}: {error}"
             continue

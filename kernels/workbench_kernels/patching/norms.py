@@ -86,10 +86,16 @@ class Norms:
         _input, *others = taken_by(module)
         if others:
             return Verdict(reason=f"its forward takes {', '.join(others)} too")
-        rows = draw(module, ["input"], [], _dtype(module))["input"]
+        names = [name for name, _ in module.named_parameters(recurse=False)]
+        drawn = draw(module, ["input"], names, _dtype(module))
+        rows, own = drawn.pop("input"), with_parameters(module)
+
+        def result(input: Tensor) -> Tensor:
+            return own(input=input, **drawn)
+
         left, refused = [], []
         for layout in layouts.LAYOUTS:
-            given, wrong = layouts.taken(module, layout, rows)
+            given, wrong = layouts.taken(module, result, layout, rows)
             if not given:
                 refused.append(wrong)
                 continue

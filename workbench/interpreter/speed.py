@@ -7,6 +7,7 @@ and into asserting that integers don't overflow, which nobody hears of.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ def install() -> None:
     """Remember NumPy's types, what follows from a shape, and what follows from a block's type."""
     _remember_numpy_types()
     _remember_shapes()
+    _take_operands_as_they_are()
     _broadcast_at_once()
     _remember_block_types()
     _look_for_no_overflow()
@@ -51,6 +53,27 @@ def _remember_shapes() -> None:
             self.numel, self.shape = known[shape]
 
     tl.tensor.__init__ = initialise
+
+
+def _take_operands_as_they_are() -> None:
+    # Stock: two numbers of one type and shape go through promotion, two casts and a broadcast.
+    stock: Any = TritonSemantic.binary_op_type_checking_impl
+
+    @wraps(stock)
+    def check(self: Any, lhs: Any, rhs: Any, *pointers: bool, **rules: bool) -> Any:
+        # More than whether each may be a pointer is said of divisions: 16 bits are widened there.
+        if len(pointers) <= 2 and not rules and _are_alike(lhs, rhs):
+            return lhs, rhs
+        return stock(self, lhs, rhs, *pointers, **rules)
+
+    TritonSemantic.binary_op_type_checking_impl = check
+
+
+def _are_alike(lhs: Any, rhs: Any) -> bool:
+    """Whether both are numbers of one type, in one shape."""
+    if not type(lhs) is type(rhs) is tl.tensor:
+        return False
+    return lhs.dtype is rhs.dtype and lhs.shape is rhs.shape and not lhs.dtype.is_ptr()
 
 
 def _broadcast_at_once() -> None:

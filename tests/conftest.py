@@ -4,6 +4,7 @@ where there is none.
 
 from __future__ import annotations
 
+import gc
 import os
 
 import pytest
@@ -39,3 +40,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return 2 if item.path.parent.name in COMPILE else 0
 
     items.sort(key=turn)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: no search for garbage looks through it again."""
+    gc.collect()
+    gc.freeze()

@@ -5,7 +5,6 @@ Nothing is timed here: on a CPU no time is claimed, so the clocks below are made
 
 from __future__ import annotations
 
-import json
 import random
 import statistics
 import subprocess
@@ -566,9 +565,9 @@ def test_without_a_gpu_it_is_compiled_and_kept(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     first, *_ = shown.stdout.splitlines()
     assert "no GPU: compiled for sm_80 sm_90 sm_100" in first and "no time was measured" in first
-    (one,) = json.loads(bench("relu2", "--json").stdout)["ops"]
-    assert one["evidence"]["kind"] == "compilation"
-    floors = one["evidence"]["data"]["floors"]
+    (kept,) = Store(Repository.discover(root).state).evidence(op="relu2")
+    assert kept.kind == "compilation"
+    floors = kept.data["floors"]
     assert [(f["rows"], f["cols"]) for f in floors] == [(1024, 4096), (8192, 4096), (8192, 14336)]
     most = 8192 * 14336 * 2  # bytes of one bfloat16 tensor; forward 1 + 1 of them, backward 2 + 1
     assert (floors[-1]["forward_bytes"], floors[-1]["backward_bytes"]) == (2 * most, 3 * most)

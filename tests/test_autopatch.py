@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from workbench import cli
 from workbench.agent import patching
-from workbench.autopatch import PLANTS, Anatomy, drift, sandboxed, tasks, text, verify
+from workbench.autopatch import DTYPES, PLANTS, Anatomy, drift, sandboxed, tasks, text, verify
 from workbench.autopatch import stages as autopatching
 from workbench.autopatch.anatomy import anatomy, in_place
 from workbench.errors import (
@@ -81,6 +81,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (sandboxed, verify, drift, patching):
         monkeypatch.setattr(module, "Bench", Here)
     monkeypatch.setattr(verify, "STEPS", STEPS)
+    monkeypatch.setattr(verify, "DTYPES", DTYPES[:1])
     monkeypatch.setattr(verify, "PLANTS", PLANTS[:1])
 
 

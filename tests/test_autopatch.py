@@ -501,6 +501,8 @@ def test_what_is_not_in_the_model_can_not_be_left(runs: Engine) -> None:
 def test_the_real_command_in_its_sandbox(tmp_path: Path) -> None:
     """From the type to the commit, with wrong input on the way."""
     root = real_library(tmp_path / "library")
+    git(root, "rm", "-r", "--quiet", f"{RECIPES}/{KIND}")
+    git(root, "commit", "--quiet", "-m", "There is no recipe yet")
 
     def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -498,6 +498,24 @@ def test_what_is_not_in_the_model_can_not_be_left(runs: Engine) -> None:
         runs.start(asked(leave=("Other",)))
 
 
+def test_a_type_of_which_no_tiny_model_runs(runs: Engine) -> None:
+    request = autopatching.request("blip", {}, (), "draft", {})
+    with pytest.raises(
+        ModelError, match=r"no tiny model of blip can be looked into: .*pixel_values"
+    ):
+        runs.start(request)
+
+
+def test_a_recipe_of_a_configuration_is_held_against_it(runs: Engine) -> None:
+    """OLMo with another activation: what is written down is what that configuration has."""
+    request = autopatching.request(KIND, {"hidden_act": "gelu"}, (), "draft", {})
+    run = runs.approve(confirmed(runs, request).id, APPROVER)
+    root = runs.repository.root
+    git(root, "merge", "--quiet", f"workbench/{run.id}")
+    assert 'mode = "gelu"' in (root / FILE).read_text()
+    assert drift.check(root, [], print)[0].wrong == ()
+
+
 def test_the_real_command_in_its_sandbox(tmp_path: Path) -> None:
     """From the type to the commit, with wrong input on the way."""
     root = real_library(tmp_path / "library")

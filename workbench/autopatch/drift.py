@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -60,23 +61,25 @@ def _check(bench: Bench, root: Path, kind: str) -> Drift:
         own = text.read(kind, content_of(root, recipe(kind)))
     except RecipeError as error:
         return Drift(type=kind, made_for="", wrong=(str(error),))
+    seen = _seen(root, kind)
+    asked = {"kind": kind, "config": seen.get("config", {}), "recipes": True}
     try:
-        now = Anatomy.model_validate(bench.ask("look", kind=kind, config={}, recipes=True)[0])
+        now = Anatomy.model_validate(bench.ask("look", **asked)[0])
     except ModelError as error:
         return Drift(type=kind, made_for=own.transformers, wrong=(str(error),))
-    before = _seen(root, kind)
+    before = Anatomy.model_validate(seen["anatomy"]) if seen else now
     return Drift(
         type=kind,
         made_for=own.transformers,
-        changed=tuple(before.changes(now)) if before is not None else (),
+        changed=tuple(before.changes(now)),
         wrong=tuple(text.differences(own, now)),
     )
 
 
-def _seen(root: Path, kind: str) -> Anatomy | None:
-    """The model as it was when the recipe was proven, where its evidence is there."""
+def _seen(root: Path, kind: str) -> Mapping[str, Any]:
+    """What was found when the recipe was proven; nothing where its evidence is not there."""
     try:
         evidence = Document.load_of(root, recipe(kind)).evidence
     except EvidenceError:
-        return None
-    return Anatomy.model_validate(evidence[0].data["anatomy"])
+        return {}
+    return evidence[0].data

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.autopatch import Anatomy
-from workbench.errors import UsageError
+from workbench.errors import ModelError, UsageError
 from workbench.layout import recipe
 from workbench.phrases import count
 from workbench.repository import Repository, content_of
@@ -73,10 +73,15 @@ def look_into(context: Context) -> StageResult:
 
     run = context.run
     context.tell("building a tiny model, and proving what serves it")
+    asked = {"kind": run.op, "config": run.request.options["config"], "recipes": False}
     with Bench(_base(context)) as bench:
-        said, _ = bench.ask(
-            "look", kind=run.op, config=run.request.options["config"], recipes=False
-        )
+        try:
+            said, _ = bench.ask("look", **asked)
+        except ModelError as error:
+            raise ModelError(
+                f"no tiny model of {run.op} can be looked into: {error}",
+                "workbench models says which types run, given text alone",
+            ) from error
     found = Anatomy.model_validate(said)
     _left(found, run.request.options["leave"])
     served, total = found.counts

@@ -31,9 +31,12 @@ class Planted(BaseModel):
 
 
 class ModelVerdict(Verdict):
-    """Whether a recipe is right, of a type of models named by `op`."""
+    """Whether a recipe is right, of a type of models named by `op`; of this configuration, if one
+    was given.
+    """
 
     anatomy: Anatomy
+    config: Mapping[str, Any] = Field(default_factory=dict)
     trainings: tuple[Training, ...] = ()
     planted: tuple[Planted, ...] = ()
     ran: Mapping[str, int] = Field(default_factory=dict)

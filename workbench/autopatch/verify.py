@@ -70,6 +70,7 @@ def verify(
     verdict = _verdict(anatomy, present.digests, checks, started, bench.sandbox)
     return verdict.model_copy(
         update={
+            "config": dict(config),
             "trainings": tuple(trial.trainings),
             "planted": tuple(trial.planted),
             "ran": dict(trial.launched.ran),

@@ -1,4 +1,4 @@
-"""A model writes a recipe: the same loop, with one file to write and the model's code to read."""
+"""A model writes a recipe: the same loop, with two files to write and the model's code to read."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from workbench.layout import recipe
 from workbench.limits import Limits
 from workbench.repository import content_of
 from workbench_kernels.patching.recipe import CODE, RecipeError
+from workbench_kernels.patching.recipe import FILE as RECIPE
 from workbench_kernels.patching.recipe import Recipe as Parsed
 
 # Of one class's code.
@@ -65,12 +66,28 @@ class SubmitRecipe(Arguments):
     """Hand the recipe in: it is proven by training, then a person reads it. Call it alone."""
 
 
+class RecipeFiles(Files):
+    """The files below a root, of which the author of the recipe of type `op` writes two."""
+
+    @property
+    def written(self) -> dict[str, Path]:
+        """Where they are, by what they are called."""
+        folder = self.root / recipe(self.op).paths[0]
+        return {name: folder / name for name in (RECIPE, CODE)}
+
+    def write(self, file: str, text: str) -> str:
+        """Make one of them anew, no larger than a recipe may be."""
+        if len(text.encode()) > recipes.MOST_BYTES:
+            raise ToolError(f"a file may have {recipes.MOST_BYTES} bytes")
+        return super().write(file, text)
+
+
 class Recipe:
     """The files that the model writes, and what it may ask of them."""
 
     def __init__(self, patching: Patching) -> None:
         self._patching = patching
-        self._folder = patching.root / recipe(patching.anatomy.type).paths[0]
+        self._files = RecipeFiles(patching.root, patching.anatomy.type)
 
     def read_class(self, name: str) -> str:
         """The code of a class of the model's; of no other."""
@@ -81,25 +98,6 @@ class Recipe:
         if found is None or found.origin is None:
             raise ToolError(f"there is no module {module}")
         return _class(Path(found.origin).read_text(encoding="utf-8"), symbol)
-
-    def write(self, file: str, text: str) -> str:
-        """Make one anew."""
-        if len(text.encode()) > recipes.MOST_BYTES:
-            raise ToolError(f"a file may have {recipes.MOST_BYTES} bytes")
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / file).write_text(text, encoding="utf-8")
-        return f"{file} has {len(text.splitlines())} lines now"
-
-    def edit(self, file: str, old: str, new: str) -> str:
-        """Replace a text that occurs once in one."""
-        path = self._folder / file
-        if not path.is_file():
-            raise ToolError(f"{file} is not written yet")
-        written = path.read_text(encoding="utf-8")
-        times = written.count(old) if old else 0
-        if times != 1:
-            raise ToolError(f"{file} has the old text {times} times: name one that it has once")
-        return self.write(file, written.replace(old, new))
 
     def check(self) -> str:
         """What isn't so, of a tiny model that is patched with it."""
@@ -127,9 +125,9 @@ class Recipe:
 
     def submit(self) -> str:
         """See that it is a recipe, its code laid out as the library is."""
-        code = self._folder / CODE
+        code = self._files.written[CODE]
         if code.is_file():
-            self.write(CODE, formatted(code.read_text(encoding="utf-8")))
+            self._files.write(CODE, formatted(code.read_text(encoding="utf-8")))
         self.read()
         return "submitted"
 
@@ -138,10 +136,10 @@ class Recipe:
         """What the model may call."""
         return Tools(
             [
-                *reading(Files(self._patching.root, self._patching.anatomy.type)),
+                *reading(self._files),
                 Tool("read_class", ReadClass, self.read_class),
-                Tool("write", WriteRecipe, self.write, writes=True),
-                Tool("edit", EditRecipe, self.edit, writes=True),
+                Tool("write", WriteRecipe, self._files.write, writes=True),
+                Tool("edit", EditRecipe, self._files.edit, writes=True),
                 Tool("check", CheckRecipe, self.check),
                 Tool(SUBMIT, SubmitRecipe, self.submit),
             ]

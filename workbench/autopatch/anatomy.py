@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -21,9 +20,8 @@ from workbench.models import tiny
 from workbench_kernels.patching.hinted import HintedNorms
 from workbench_kernels.patching.loss import head_of
 from workbench_kernels.patching.recipe import class_name
-from workbench_kernels.patching.report import Entry, Report
+from workbench_kernels.patching.report import Entry, Report, alike_paths
 
-_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 # An epsilon is as small as this.
 _SMALL = 1e-2
 # Logits as large as this show what caps them.
@@ -63,7 +61,7 @@ def _parts(
             name=name,
             kind=kind,
             count=len(group),
-            paths=tuple(dict.fromkeys(_NUMBER.sub("*", entry.path) for entry in group)),
+            paths=tuple(alike_paths(entry.path for entry in group)),
             kernel="" if reason else kernel,
             mode=mode,
             ratio=max(entry.verdict.ratio for entry in group),

@@ -4,7 +4,6 @@ kernels that are wrong.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,16 +15,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from workbench.autopatch import LOST, OFF, Unseen
 from workbench.autopatch.anatomy import anatomy, unseen
 from workbench.models import tiny, training
+from workbench.models.launches import LIBRARY, Launches
 from workbench.models.training import Trained
 from workbench_kernels.patching import patch, unpatch
 from workbench_kernels.patching.hinted import HintedNorms
 from workbench_kernels.patching.loss import FusedLoss
 from workbench_kernels.patching.recipe import PARAMETERS, Recipe, Served, class_name, of_model
 from workbench_kernels.patching.report import Report
-from workbench_kernels.patching.rule import Verdict
 from workbench_kernels.patching.verdicts import Verdicts
 
-LIBRARY = "workbench_kernels"
 # A hook on the head would be shown logits: then they are computed.
 _LOSS = FusedLoss.kind
 _PLANTED: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -63,7 +61,7 @@ def _hint(model: nn.Module, one: Unseen) -> Served | None:
     """What to say of a class for it to be served, if anything does: proven, not believed."""
     module = next(m for m in model.modules() if class_name(m) == one.name)
     for hint in _hints(one):
-        if _proven(HintedNorms([Recipe("", "", (hint,))]), module).served:
+        if _KNOWN.find(HintedNorms([Recipe("", "", (hint,))]), module).served:
             return hint
     return None
 
@@ -79,13 +77,6 @@ def _hints(one: Unseen) -> list[Served]:
     names = dict(zip(PARAMETERS, one.parameters, strict=False))
     said = {role: name for role, name in names.items() if role != name}
     return [Served(one.name, "norm", "", eps=eps, names=said or None) for eps in one.eps]
-
-
-def _proven(rule: HintedNorms, module: nn.Module) -> Verdict:
-    try:
-        return rule.prove(module)
-    except Exception as error:  # it runs a model's own code
-        return Verdict(reason=f"{type(error).__name__}: {error}")
 
 
 def plain(kind: str, config: Config, dtype: str, steps: int) -> Answer:
@@ -132,38 +123,6 @@ TASKS: Mapping[str, Callable[..., Answer]] = {
     "ours": ours,
     "planted": planted,
 }
-
-
-class Launches(TorchDispatchMode):
-    """Counts the library's ops, and the forward ones by the watched module that they ran in."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.ops: Counter[str] = Counter()
-        self.within: Counter[str] = Counter()
-        self._inside: list[str] = []
-        self._begun = False
-
-    def watch(self, model: nn.Module, paths: Sequence[str]) -> None:
-        """From here on, and apart what runs in these modules."""
-        self._begun = True
-
-        def enter(path: str) -> Callable[..., None]:
-            return lambda module, given: self._inside.append(path)
-
-        def leave(module: nn.Module, given: Any, got: Any) -> None:
-            self._inside.pop()
-
-        for path in dict.fromkeys(paths):
-            module = model.get_submodule(path)
-            module.register_forward_pre_hook(enter(path))
-            module.register_forward_hook(leave)
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if self._begun and func.namespace == LIBRARY:
-            self.ops[func.overloadpacket.__name__] += 1
-            self.within.update(self._inside[-1:])
-        return func(*args, **(kwargs or {}))
 
 
 class Wrong(TorchDispatchMode):

@@ -16,13 +16,12 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from workbench.models import Coverage, Row, tiny
+from workbench.models.launches import Launches
 from workbench.models.training import Training
 
 SECONDS = 180  # for one type
-_LIBRARY = "workbench_kernels"
 # Float32 sums in another order differ by a few units in the last place, and through the layers by
 # some more.
 _LOSS_WITHIN, _GRADIENT_WITHIN, _OF_THE_LARGEST = 1e-5, 1e-4, 1e-6
@@ -123,14 +122,14 @@ def measure(kind: str) -> Row:
         return Row(type=kind, why=_said(error))
     try:
         report = patch(model, verdicts=Verdicts())
-        with _Launches() as launches:
+        with Launches() as launches:
             ours = _step(model)
         apart = difference(theirs, ours)
     except Exception as error:
         return Row(type=kind, difference=_said(error))
     return Row(
         type=kind,
-        ran=dict(sorted(launches.counts.items())),
+        ran=dict(sorted(launches.ops.items())),
         served=Counter(entry.kind for entry in report.served),
         left=Counter(entry.kind for entry in report.left),
         reasons=tuple(dict.fromkeys(f"{e.module}: {e.verdict.reason}" for e in report.left)),
@@ -161,19 +160,6 @@ def _step(model: nn.Module) -> Step:
     loss.backward()  # type: ignore[no-untyped-call]
     named = model.named_parameters()
     return loss.detach(), {n: p.grad for n, p in named if p.grad is not None}
-
-
-class _Launches(TorchDispatchMode):
-    """Counts the library's ops, forward and backward: what is patched and never runs shows."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.counts: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.namespace == _LIBRARY:
-            self.counts[func.overloadpacket.__name__] += 1
-        return func(*args, **(kwargs or {}))
 
 
 def difference(theirs: Step, ours: Step) -> str:

@@ -53,13 +53,18 @@ class Report:
         return "\n".join([head, *(f"  {line}" for line in _lines(self.entries))])
 
 
+def alike_paths(paths: Iterable[str]) -> list[str]:
+    """Paths of modules with * for numbers, each once."""
+    return list(dict.fromkeys(_NUMBER.sub("*", path) for path in paths))
+
+
 def _lines(entries: Iterable[Entry]) -> Iterator[str]:
     groups: dict[tuple[str, str, str], list[str]] = {}
     for entry in entries:
         key = (entry.kind, entry.module, _said(entry.verdict))
         groups.setdefault(key, []).append(entry.path)
     for (kind, module, said), paths in groups.items():
-        alike = list(dict.fromkeys(_NUMBER.sub("*", path) for path in paths))
+        alike = alike_paths(paths)
         shown = ", ".join(alike[:3]) + (f" and {len(alike) - 3} more" if len(alike) > 3 else "")
         yield f"{kind:9s} {len(paths):4d} x {module} · {said} · {shown or 'the model'}"
 

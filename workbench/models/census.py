@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from time import monotonic
 from typing import Any, TypeVar
@@ -54,8 +55,7 @@ T = TypeVar("T")
 
 def _each(kinds: Sequence[str], work: Callable[[str], T]) -> Iterator[tuple[str, T | str]]:
     """What `work` gives for each, or what became of its process; one for each core at a time."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload([f"{__package__}.preloaded"])
+    context = _context()
     waiting, running = list(reversed(kinds)), dict[Connection, tuple[str, BaseProcess, float]]()
     while waiting or running:
         while waiting and len(running) < (os.cpu_count() or 1):
@@ -72,6 +72,15 @@ def _each(kinds: Sequence[str], work: Callable[[str], T]) -> Iterator[tuple[str,
             yield kind, _answer(end, process)
 
 
+def _context() -> SpawnContext | ForkServerContext:
+    """How processes begin: one in which CUDA was looked at cannot be forked to use it."""
+    if torch.cuda.is_available():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([f"{__package__}.preloaded"])
+    return context
+
+
 def _answer(end: Connection, process: BaseProcess) -> Any:
     try:
         return end.recv() if end.poll() else f"not done after {SECONDS} s"
@@ -85,6 +94,8 @@ def _answer(end: Connection, process: BaseProcess) -> Any:
 
 
 def _work(end: Connection, work: Callable[[str], Any], kind: str) -> None:
+    import workbench.models.preloaded  # noqa: F401  # which a spawned process has not
+
     end.send(work(kind))
 
 

@@ -153,7 +153,8 @@ class _OtherExperts(nn.Module):
 
 
 def test_experts_with_another_product_are_left_with_what_makes_it() -> None:
-    said = _only(_patch(nn.Sequential(nn.Linear(HIDDEN, 4), _OtherExperts())))
+    module = nn.Sequential(nn.Linear(HIDDEN, 4), _OtherExperts()).to(testing.device())
+    said = _only(_patch(module))
     assert said == "left: _apply_gate makes no product that glu computes, with Hardtanh"
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from workbench_kernels.patching import gated
 from workbench_kernels.patching.instance import SETTINGS, bind
 from workbench_kernels.patching.proof import Proof, dtypes_of, prove_each
-from workbench_kernels.patching.rule import Undo, Verdict
+from workbench_kernels.patching.rule import Undo, Verdict, where
 from workbench_kernels.patching.standin import draw_weights, stand_in
 
 _METHOD = "_apply_gate"
@@ -43,8 +43,7 @@ class Experts:
                 'model.set_experts_implementation("grouped_mm") it does'
             )
         own: Callable[..., Tensor] = getattr(type(module), _METHOD)
-        device = next((p.device for p in module.parameters()), torch.device("cpu"))
-        drawn = gated.draw((_ROWS,), 2 * _WIDTH, device)
+        drawn = gated.draw((_ROWS,), 2 * _WIDTH, where(module))
         both, twin = gated.sized(drawn), stand_in(module, draw_weights(module))
         with torch.no_grad():
             how = gated.find(twin, own, [both], own(twin, both.clone()))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from workbench_kernels.patching import gated
 from workbench_kernels.patching.instance import SETTINGS, bind
 from workbench_kernels.patching.proof import Proof, dtypes_of, prove_each
-from workbench_kernels.patching.rule import Undo, Verdict
+from workbench_kernels.patching.rule import Undo, Verdict, where
 from workbench_kernels.patching.standin import Call, draw_weights, is_activation, sizes, stand_in
 
 _ACTIVATIONS = frozenset(("silu", "gelu", "relu", "sigmoid"))
@@ -266,11 +266,7 @@ def _order(trace: _Trace) -> tuple[list[Call], list[Call], list[Call]]:
 
 def _draw(module: nn.Module, rows: tuple[int, ...]) -> Tensor:
     """An input of the module, in float64."""
-    return gated.draw(rows, _fit(_widths(module)) or 0, _device(module))
-
-
-def _device(module: nn.Module) -> torch.device:
-    return next((p.device for p in module.parameters()), torch.device("cpu"))
+    return gated.draw(rows, _fit(_widths(module)) or 0, where(module))
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -18,7 +18,7 @@ from workbench_kernels.patching import layouts
 from workbench_kernels.patching.instance import SETTINGS, bind, own_forward
 from workbench_kernels.patching.layouts import CHANNELS, HEADS, ROWS
 from workbench_kernels.patching.proof import Proof, dtypes_of, prove_each
-from workbench_kernels.patching.rule import Undo, Verdict
+from workbench_kernels.patching.rule import Undo, Verdict, where
 from workbench_kernels.rms_norm.wrapper import rms_norm
 
 # Where neither a parameter nor an attribute tells how wide rows are.
@@ -219,8 +219,6 @@ def draw(
     which hide an offset.
     """
     width, count = _width(module), layouts.COUNT
-    weight = next(module.parameters(recurse=False), None)
-    device = torch.device("cpu") if weight is None else weight.device
     chance = torch.Generator().manual_seed(0)
     tensors = {}
     scale = torch.logspace(-3.5, 2, count)[:, None]
@@ -229,7 +227,7 @@ def draw(
         scale = torch.ones(1)
     for name in parameters:
         tensors[name] = 0.4 + torch.rand(width, generator=chance)
-    return {name: t.to(device, dtype) for name, t in tensors.items()}
+    return {name: t.to(where(module), dtype) for name, t in tensors.items()}
 
 
 def _width(module: nn.Module) -> int:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from workbench_kernels.patching.instance import bind, own_forward
 from workbench_kernels.patching.proof import dtypes_of, prove_each
 from workbench_kernels.patching.recipe import class_name
-from workbench_kernels.patching.rule import Undo, Verdict
+from workbench_kernels.patching.rule import Undo, Verdict, where
 from workbench_kernels.patching.verdicts import code_of
 
 _ROWS = 12
@@ -81,13 +81,12 @@ class Replaced:
         """What it is given, and parameters unlike those of a new module, which hide much."""
         chance = torch.Generator().manual_seed(0)
         parameters = dict(module.named_parameters())
-        device = next((p.device for p in parameters.values()), torch.device("cpu"))
         drawn = {
             name: p.detach().cpu() * (0.5 + torch.rand(p.shape, generator=chance)) + 0.05
             for name, p in parameters.items()
         }
         tensors = {**self.draw(module), **drawn}
-        return {name: t.to(device, dtype) for name, t in tensors.items()}
+        return {name: t.to(where(module), dtype) for name, t in tensors.items()}
 
 
 def rows(module: nn.Module) -> dict[str, Tensor]:

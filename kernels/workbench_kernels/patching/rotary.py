@@ -26,7 +26,7 @@ from workbench_kernels.patching.rotation import (
     is_rotary,
     replacement,
 )
-from workbench_kernels.patching.rule import Undo, Verdict
+from workbench_kernels.patching.rule import Undo, Verdict, where
 from workbench_kernels.patching.verdicts import code_of
 from workbench_kernels.rotary import PAIRINGS
 
@@ -102,7 +102,7 @@ class RotaryFunctions:
 
     def _prove(self, function: Callable[..., Any], module: nn.Module) -> tuple[Rotation, Proof]:
         """Layers of a model have the function in common, and its proof."""
-        device = next((p.device for p in module.parameters()), torch.device("cpu"))
+        device = where(module)
         key = (code_of(function), _widths(module), device)
         if key not in self._known:
             try:

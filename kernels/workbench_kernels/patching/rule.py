@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from torch import nn
+
+from workbench_kernels.launch import interpreted
 
 Undo = Callable[[], None]
 
@@ -32,6 +35,12 @@ class Verdict:
     def served(self) -> bool:
         """Whether the module is to be replaced."""
         return not self.reason
+
+
+def where(module: nn.Module) -> torch.device:
+    """Where its parameters are; of a module without any, where kernels run."""
+    kernels = "cpu" if interpreted() or not torch.cuda.is_available() else "cuda"
+    return next((p.device for p in module.parameters()), torch.device(kernels))
 
 
 class Rule(Protocol):

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from workbench_kernels.patching.rule import where
+
 
 class Call(NamedTuple):
     """A child that was called, with what, and what it gave."""
@@ -52,7 +54,6 @@ def draw_weights(module: nn.Module) -> dict[str, Tensor]:
     gives, or a single one where it gives as many as it is given. And values for the module's own
     numbers and vectors, unlike those of a new module: there a factor of 1 hides.
     """
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
     chance = torch.Generator().manual_seed(0)
     drawn = {}
     for name, child in module.named_children():
@@ -64,7 +65,7 @@ def draw_weights(module: nn.Module) -> dict[str, Tensor]:
     for name, own in own_tensors(module).items():
         if own.is_floating_point() and own.dim() < 2:
             drawn[name] = 0.4 + torch.rand(own.shape, generator=chance, dtype=torch.float64)
-    return {name: values.to(device) for name, values in drawn.items()}
+    return {name: values.to(where(module)) for name, values in drawn.items()}
 
 
 def stand_in(

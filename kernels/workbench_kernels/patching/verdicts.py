@@ -24,7 +24,7 @@ import triton
 from torch import Tensor, nn
 
 from workbench_kernels.launch import interpreted
-from workbench_kernels.patching.rule import Rule, Verdict
+from workbench_kernels.patching.rule import Rule, Verdict, where
 
 _PLAIN = (bool, int, float, str, type(None))
 
@@ -183,7 +183,7 @@ def _is_code(value: object) -> bool:
 
 
 def _place(module: nn.Module) -> str:
-    devices = {p.device for p in module.parameters()}
+    devices = {p.device for p in module.parameters()} or {where(module)}
     names = sorted(torch.cuda.get_device_name(d) if d.type == "cuda" else d.type for d in devices)
     return (
         f"{names} interpreted={interpreted()} torch={torch.__version__} triton={triton.__version__}"

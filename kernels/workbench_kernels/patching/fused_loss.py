@@ -8,6 +8,10 @@ from torch import Tensor
 from workbench_kernels.linear_cross_entropy.wrapper import linear_cross_entropy
 from workbench_kernels.patching.record import Record
 
+# In so many chunks the logits are computed where they are large: each adds to the gradient of the
+# weight, which takes time and is rounded. Without fusing, all are in memory, and in float32 too.
+_CHUNKS, _CHUNK_BYTES = 8, 512 << 20
+
 
 def cross_entropy(
     record: Record,
@@ -55,9 +59,14 @@ def cross_entropy(
             softcap=softcap,
             logit_scale=logit_scale,
             divisor=divisor,
+            chunk_bytes=max(_CHUNK_BYTES, _bytes_of_logits(record) // _CHUNKS),
             return_accuracy=accuracy,
         )
     y, share = found if isinstance(found, tuple) else (found, None)
     # Autocast computes losses in float32.
     dtype = torch.float32 if torch.is_autocast_enabled(device) else record.dtype
     return y.to(dtype), share
+
+
+def _bytes_of_logits(record: Record) -> int:
+    return len(record.x) * len(record.weight) * record.x.element_size()

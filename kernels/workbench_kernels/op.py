@@ -27,12 +27,17 @@ _PLAIN = frozenset({type(None), bool, int, float, str})
 
 
 def define(
-    name: str, implementation: Callable[..., Any], *, fake: Callable[..., Any]
+    name: str,
+    implementation: Callable[..., Any],
+    *,
+    fake: Callable[..., Any],
+    mutates: Sequence[str] = (),
 ) -> Callable[..., Any]:
     """Register `implementation` as `torch.ops.workbench_kernels.<name>` and return what calls it.
 
-    The schema comes from the implementation's type hints. It mutates no argument and returns no
-    alias of one. `fake` computes the outputs' shapes, strides and dtypes without touching data.
+    The schema comes from the implementation's type hints. It mutates the arguments that `mutates`
+    names, and returns no alias of one. `fake` computes the outputs' shapes, strides and dtypes
+    without touching data.
 
     Where nobody would see a difference, the implementation is called directly: to find it by way
     of PyTorch's dispatcher, which calls back into Python twice, takes the host longer than the
@@ -41,7 +46,7 @@ def define(
     _LIBRARIES.pop(name, None)
     _DIRECT.pop(name, None)
     library = torch.library.Library(NAMESPACE, "FRAGMENT")
-    schema = torch.library.infer_schema(implementation, mutates_args=())
+    schema = torch.library.infer_schema(implementation, mutates_args=mutates)
     library.define(
         name + schema, tags=(torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order)
     )

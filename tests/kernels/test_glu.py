@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from workbench_kernels import testing
+from workbench_kernels.glu.kernel import glu_backward_in_place
 from workbench_kernels.glu.spec import SPEC
 from workbench_kernels.glu.wrapper import ACTIVATIONS, Glu, glu
 
@@ -136,6 +137,30 @@ def test_changes_nothing_of_its_caller() -> None:
     before = both.detach().clone(), dy.clone()
     torch.autograd.grad(glu(both, **GPT_OSS), both, dy)
     torch.testing.assert_close((both.detach(), dy), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("layout", ["two", "halves", "interleaved"])
+@pytest.mark.parametrize("limit", [None, 7.0])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_in_place_is_the_same(activation: str, limit: float | None, layout: str) -> None:
+    both = _both(5, 1038, dtype=torch.bfloat16)
+    parts = [t.contiguous() for t in both.chunk(2, -1)] if layout == "two" else [both]
+    given = parts[0], parts[1] if layout == "two" else None
+    options = activation, layout == "interleaved", limit, 1.0, 0.5
+    leaves = [t.clone().requires_grad_() for t in parts]
+    y = glu(leaves[0], leaves[1] if layout == "two" else None, *options)
+    dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y)
+    expected = torch.autograd.grad(y, leaves, dy)
+    glu_backward_in_place(dy, *given, *options)
+    torch.testing.assert_close(dy, y.detach(), rtol=0, atol=0)
+    for part, gradient in zip(parts, expected, strict=True):
+        torch.testing.assert_close(part, gradient, rtol=0, atol=0)
+
+
+def test_in_place_is_a_torch_op() -> None:
+    gate, up, dy = (_both(3, 6) for _ in range(3))
+    in_place = torch.ops.workbench_kernels.glu_backward_in_place
+    torch.library.opcheck(in_place, (dy, gate, up, "silu", False, None, 1.0, 0.0))
 
 
 def test_has_no_second_derivative() -> None:

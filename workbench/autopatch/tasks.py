@@ -126,7 +126,7 @@ TASKS: Mapping[str, Callable[..., Answer]] = {
 
 
 class Wrong(TorchDispatchMode):
-    """Makes one of the library's ops wrong, from when it has `begun`."""
+    """Makes one of the library's ops wrong, what it gives or writes, from when it has `begun`."""
 
     def __init__(self, op: str, plant: Callable[[Tensor], Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -137,6 +137,9 @@ class Wrong(TorchDispatchMode):
         got = func(*args, **(kwargs or {}))
         if not self.begun or func.namespace != LIBRARY or func.overloadpacket.__name__ != self._op:
             return got
+        for argument, t in zip(func._schema.arguments, args, strict=False):
+            if argument.is_write and t is not None:
+                t.copy_(self._of(t))
         several = got if isinstance(got, tuple | list) else (got,)
         wrong = tuple(self._of(t) for t in several)
         return type(got)(wrong) if isinstance(got, tuple | list) else wrong[0]

@@ -87,8 +87,14 @@ def load(op: str) -> tuple[Callable[..., Any], OpSpec]:
     """The op's functional form and its spec, defined so that it runs on meta tensors."""
     stock = library_op.define
 
-    def define(name: str, implementation: Callable[..., Any], *, fake: Callable[..., Any]) -> Any:
-        return stock(name, implementation, fake=implementation)
+    def define(
+        name: str,
+        implementation: Callable[..., Any],
+        *,
+        fake: Callable[..., Any],
+        mutates: Sequence[str] = (),
+    ) -> Callable[..., Any]:
+        return stock(name, implementation, fake=implementation, mutates=mutates)
 
     library_op.define = define
     spec = import_module(f"workbench_kernels.{op}.spec").SPEC

@@ -17,7 +17,8 @@ Activations and their slopes:
     relu2      max(g, 0)²            2 · g, 0 where g ≤ 0
 
 gate, up, y: float32, bfloat16 or float16; arithmetic in float32.
-Full-size transfers: forward reads 2 and writes 1, backward reads 3 and writes 2.
+Full-size transfers: forward reads 2 and writes 1, backward reads 3 and writes 2; in place, where
+gradients lie over what they are of, it makes y again and writes 3.
 """
 
 from __future__ import annotations
@@ -120,6 +121,7 @@ def _glu_fwd(
 def _glu_bwd(
     DGATE,
     DUP,
+    Y,
     DY,
     GATE,
     UP,
@@ -169,6 +171,9 @@ def _glu_bwd(
             tl.store(DGATE + at, dgate.to(DGATE.dtype.element_ty), mask=mask)
         if DUP is not None:
             tl.store(DUP + at, dup.to(DUP.dtype.element_ty), mask=mask)
+    if Y is not None:
+        y = value * (u + up_offset)
+        tl.store(Y + rows * dy_stride + cols, y.to(Y.dtype.element_ty), mask=mask)
 
 
 # With what the kernels are launched; tuning.py says what it means and what may be tried.
@@ -225,37 +230,72 @@ def backward(
 ) -> list[Tensor]:
     """The gradients that `needs` asks for, in the order of the inputs."""
     grads = [_empty_like(gate) if need else None for need in needs]
-    if dy.numel():
-        gates, ups = _parts(gate, up, interleaved)
-        dys = _rows(dy)
-        dgate, dup = grads
-        if up is None and dgate is not None:
-            dgate, dup = _parts(dgate, None, interleaved)
-        n_rows, n_cols = dys.shape
-        tile = column_tile(n_cols, BACKWARD)
-        with device_of(gate):
-            _glu_bwd[_grid(n_rows, n_cols, tile.block_rows, tile.block_cols)](
-                dgate,
-                dup,
-                dys,
-                gates,
-                ups,
-                n_rows,
-                n_cols,
-                n_cols if up is not None else 2 * n_cols,
-                dys.stride(0),
-                gates.stride(0),
-                ups.stride(0),
-                limit,
-                alpha,
-                up_offset,
-                ACTIVATION=activation,
-                INTERLEAVED=interleaved,
-                BLOCK_ROWS=tile.block_rows,
-                BLOCK_COLS=tile.block_cols,
-                num_warps=tile.num_warps,
-            )
+    dgate, dup = grads
+    _launch_backward(
+        dgate, dup, None, dy, gate, up, activation, interleaved, limit, alpha, up_offset
+    )
     return [grad for grad in grads if grad is not None]
+
+
+def backward_in_place(
+    dy: Tensor,
+    gate: Tensor,
+    up: Tensor | None,
+    activation: str,
+    interleaved: bool,
+    limit: float | None,
+    alpha: float,
+    up_offset: float,
+) -> None:
+    """Write the gradients of gate and up over them, and y over its own. All are contiguous."""
+    _launch_backward(gate, up, dy, dy, gate, up, activation, interleaved, limit, alpha, up_offset)
+
+
+def _launch_backward(
+    dgate: Tensor | None,
+    dup: Tensor | None,
+    y: Tensor | None,
+    dy: Tensor,
+    gate: Tensor,
+    up: Tensor | None,
+    activation: str,
+    interleaved: bool,
+    limit: float | None,
+    alpha: float,
+    up_offset: float,
+) -> None:
+    """Launch the backward kernel over all elements; y lies as dy does."""
+    if not dy.numel():
+        return
+    gates, ups = _parts(gate, up, interleaved)
+    dys = _rows(dy)
+    if up is None and dgate is not None:
+        dgate, dup = _parts(dgate, None, interleaved)
+    n_rows, n_cols = dys.shape
+    tile = column_tile(n_cols, BACKWARD)
+    with device_of(gate):
+        _glu_bwd[_grid(n_rows, n_cols, tile.block_rows, tile.block_cols)](
+            dgate,
+            dup,
+            y,
+            dys,
+            gates,
+            ups,
+            n_rows,
+            n_cols,
+            n_cols if up is not None else 2 * n_cols,
+            dys.stride(0),
+            gates.stride(0),
+            ups.stride(0),
+            limit,
+            alpha,
+            up_offset,
+            ACTIVATION=activation,
+            INTERLEAVED=interleaved,
+            BLOCK_ROWS=tile.block_rows,
+            BLOCK_COLS=tile.block_cols,
+            num_warps=tile.num_warps,
+        )
 
 
 def _parts(gate: Tensor, up: Tensor | None, interleaved: bool) -> tuple[Tensor, Tensor]:
@@ -316,6 +356,19 @@ def _backward_fake(
     return [_empty_like(gate) for need in needs if need]
 
 
+def _in_place_fake(
+    dy: Tensor,
+    gate: Tensor,
+    up: Tensor | None,
+    activation: str,
+    interleaved: bool,
+    limit: float | None,
+    alpha: float,
+    up_offset: float,
+) -> None:
+    return None
+
+
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     gate, up, *ctx.options = inputs
     ctx.save_for_backward(gate, up)
@@ -330,4 +383,10 @@ def _differentiate(ctx: Any, dy: Tensor) -> Any:
 
 glu = op.define("glu", forward, fake=_forward_fake)
 glu_backward = op.define("glu_backward", backward, fake=_backward_fake)
+glu_backward_in_place = op.define(
+    "glu_backward_in_place",
+    backward_in_place,
+    fake=_in_place_fake,
+    mutates=("dy", "gate", "up"),
+)
 op.autograd("glu", save=_save, backward=_differentiate)

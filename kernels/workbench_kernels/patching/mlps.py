@@ -3,7 +3,7 @@
 A module's own forward is run on a stand-in (`standin.py`), which tells what is called with what.
 What lies between projections has to be a gated product (`gated.py`): then the kernel computes it.
 All other children are called as modules, so adapters, quantisation, dropout and hooks stay; only
-the activation is not called any more.
+the activation is not called any more. Of plain projections the whole is one node (`gated_mlp.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench_kernels.patching import gated
+from workbench_kernels.patching.gated_mlp import gated_mlp
 from workbench_kernels.patching.instance import SETTINGS, bind
 from workbench_kernels.patching.proof import Proof, dtypes_of, prove_each
 from workbench_kernels.patching.rule import Undo, Verdict, where
@@ -70,18 +71,27 @@ def _mlp_forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
     x = args[0] if args else kwargs.get(settings["input"])
     if x is None or len(args) + len(kwargs) != 1:
         return type(self).forward(self, *args, **kwargs)
+    y = gated_mlp(self, settings, x)
+    y = _by_modules(self, settings, x) if y is None else y
+    if y is None:
+        return type(self).forward(self, x)
+    if settings["dropout"]:
+        y = F.dropout(y, getattr(self, settings["dropout"]), self.training)
+    return y * getattr(self, settings["scale"]) if settings["scale"] else y
+
+
+def _by_modules(self: nn.Module, settings: Mapping[str, Any], x: Tensor) -> Tensor | None:
+    """What the last child gives, called as a module as all are; None for parts no kernel takes."""
     y = x
     for name in settings["before"]:
         y = getattr(self, name)(y)
     parts = [getattr(self, name)(y) for name in settings["projections"]]
     if not gated.is_served(parts):
-        return type(self).forward(self, x)
+        return None
     y = gated.join(self, parts, settings)
     for name in settings["after"]:
         y = getattr(self, name)(y)
-    if settings["dropout"]:
-        y = F.dropout(y, getattr(self, settings["dropout"]), self.training)
-    return y * getattr(self, settings["scale"]) if settings["scale"] else y
+    return y
 
 
 class _Unlike(Exception):

@@ -130,9 +130,10 @@ class _GatedMlp(torch.autograd.Function):
         shape = x.shape
         if torch._C._autograd._get_current_graph_task_keep_graph():
             gate, up = gate.clone(), None if up is None else up.clone()
-        dy, x, gate, up = map(_rows, (dy, x, gate, up))
-        product = dy @ down_weight
+        dy, x = _rows(dy), _rows(x)
+        product = (dy @ down_weight).view(*shape[:-1], down_weight.shape[1])
         glu_backward_in_place(product, gate, up, *ctx.options)
+        product, gate, up = map(_rows, (product, gate, up))
         down = dy.t() @ product if needs.down else None
         down_bias = dy.sum(0) if needs.down_bias else None
         del product

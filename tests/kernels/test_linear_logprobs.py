@@ -100,6 +100,40 @@ def test_a_wide_row_is_read_in_steps() -> None:
     testing.check(SPEC, linear_logprobs, inputs, parameters=VARIANTS["policy"])
 
 
+def _of_ties(cols: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows whose logits are a few small whole numbers, so that several are the greatest."""
+    chance = torch.Generator().manual_seed(0)
+    x = torch.eye(ROWS)
+    weight = torch.randint(-2, 3, (cols, ROWS), generator=chance).float()
+    target = (x @ weight.t()).argmax(dim=1)
+    target[::2] = (x @ weight.t())[::2].flip(1).argmax(dim=1).sub(cols - 1).neg()  # the last
+    target[1] = (target[1] + 1) % cols
+    return x.to(testing.device()), weight.to(testing.device()), target.to(testing.device())
+
+
+@pytest.mark.parametrize("options", [{}, {"softcap": 1.5}, {"temperature": 0.7}], ids=str)
+@pytest.mark.parametrize("cols", [COLS, 8300])
+def test_the_most_likely_class_is_the_first_of_several(cols: int, options: dict[str, Any]) -> None:
+    x, weight, target = _of_ties(cols)
+    expected = (x @ weight.t()).argmax(dim=1) == target
+    y, top = linear_logprobs(x, weight, target, return_top1=True, **options)
+    assert torch.equal(top, expected) and expected.any() and not expected.all()
+    y_too, _, top_too = linear_logprobs(x, weight, target, return_top1=True, **options, **ENTROPY)
+    assert torch.equal(y, y_too) and torch.equal(top, top_too)
+
+
+@pytest.mark.parametrize("compact", [True, False])
+def test_what_is_no_class_is_not_the_most_likely(compact: bool) -> None:
+    x, weight, target = _of_ties(COLS)
+    best = (x @ weight.t()).argmax(dim=1)
+    best[3], best[4] = -100, COLS
+    x.requires_grad_()
+    y, top = linear_logprobs(x, weight, best, return_top1=True, compact=compact, chunk_bytes=600)
+    assert top.shape == target.shape and top.tolist().count(False) == 2
+    assert not top[3] and not top[4]
+    assert not top.requires_grad and y.requires_grad
+
+
 @pytest.mark.parametrize("dtype", SPEC.dtypes, ids=str)
 def test_a_retained_graph_gives_gradients_again(dtype: torch.dtype) -> None:
     """The first time of the logits that are kept, then of the same computed again."""
@@ -230,7 +264,8 @@ def test_registration_with_options() -> None:
         x, weight, target, bias = draw(of=WHOLE, rows=4, cols=8)
         leaves = [t.requires_grad_() for t in (x, weight, bias)]
         options = {"keep_bytes": 64, "float32_sums": True, "compact": False}
-        y, entropy = linear_logprobs(x, weight, target, bias, **options, **ENTROPY)
+        options["return_top1"] = True
+        y, entropy, _ = linear_logprobs(x, weight, target, bias, **options, **ENTROPY)
         torch.autograd.grad(y.sum() + entropy.sum(), leaves)
 
     tests = ("test_schema", "test_faketensor", "test_autograd_registration")

@@ -20,7 +20,8 @@ def step(made: nn.Module, names: tuple[str, ...]) -> tuple[list[Tensor], dict[st
     labels[0, :3] = -100
     output = made(input_ids=tokens(), labels=labels, fused_lm_head=True)
     given = [getattr(output, name) for name in names]
-    sum((n + 1) * t.float().square().sum() for n, t in enumerate(given)).backward()
+    sent = [t for t in given if t.requires_grad]
+    sum((n + 1) * t.float().square().sum() for n, t in enumerate(sent)).backward()
     named = made.named_parameters()
     return [t.detach() for t in given], {n: p.grad for n, p in named if p.grad is not None}
 
@@ -44,8 +45,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     [
         ("llama", ("log_probs",)),
         ("llama", ("log_probs", "entropy", "mean_logits")),
+        ("llama", ("log_probs", "entropy", "is_top1")),
         ("gemma2", ("log_probs",)),
-        ("gemma2", ("log_probs", "entropy")),
+        ("gemma2", ("log_probs", "entropy", "is_top1")),
         ("phi", ("log_probs", "entropy")),
         ("phi", ("log_probs", "mean_logits")),
     ],
@@ -73,7 +75,7 @@ def test_what_trl_computes(kind: str, names: tuple[str, ...], calls: list[str]) 
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("llama", "is_top1"), ("llama", "log_sum_sq_probs"), ("gemma2", "mean_logits")],
+    [("llama", "log_sum_sq_probs"), ("gemma2", "mean_logits")],
 )
 def test_what_is_not_served_is_trls_own(kind: str, name: str, calls: list[str]) -> None:
     """What takes the logits: a capped mean does, too."""
@@ -134,7 +136,7 @@ def test_grpo(tmp_path: Path, calls: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ["KTO", "DPO"])
 def test_preferences(name: str, tmp_path: Path, calls: list[str]) -> None:
-    """KTO's log-probabilities are ours; DPO asks for the most likely tokens too."""
+    """Their log-probabilities are ours, and DPO's most likely tokens."""
     import trl as theirs
     from datasets import Dataset
     from test_trainers import VERDICTS, arguments, logged, tokenizer
@@ -165,4 +167,34 @@ def test_preferences(name: str, tmp_path: Path, calls: list[str]) -> None:
     ours = Patching(verdicts=VERDICTS)
     assert train(ours) == pytest.approx(plain, rel=1e-4) and len(set(plain)) > 1
     assert ours.report is not None and not ours.report.left
-    assert bool(calls) is (name == "KTO")
+    assert calls
+
+
+def test_sft(tmp_path: Path, calls: list[str]) -> None:
+    """The losses, and what the trainer tells of the tokens, are the same."""
+    from datasets import Dataset
+    from test_trainers import VERDICTS, arguments, tokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    from workbench_kernels.patching.trainer import Patching
+
+    def train(*callbacks: Patching) -> list[list[float]]:
+        config = SFTConfig(**arguments(tmp_path, bf16=False, gradient_checkpointing=False))
+        rows = [{"text": " ".join(f"w{n + k}" for k in range(9))} for n in range(3, 9)]
+        trainer = SFTTrainer(
+            model("llama"),
+            config,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer(tmp_path),
+            callbacks=list(callbacks),
+        )
+        trainer.train()
+        said = ("loss", "entropy", "mean_token_accuracy", "grad_norm")
+        logs = [entry for entry in trainer.state.log_history if "mean_token_accuracy" in entry]
+        return [[entry[name] for name in said] for entry in logs]
+
+    plain = train()
+    assert plain and not calls
+    for one, other in zip(plain, train(Patching(verdicts=VERDICTS)), strict=True):
+        assert other == pytest.approx(one, rel=1e-4, abs=1e-6)
+    assert calls

@@ -7,6 +7,7 @@ Of each row i whose target t is kept:
     row_sum  = Σⱼ exp(u − row_max)
     log_prob = u[t] − row_max − log row_sum
     entropy  = log row_sum − Σⱼ pⱼ · (uⱼ − row_max), with p = exp(u − row_max) / row_sum
+    top      = whether t = argmaxⱼ u, the first of several
 
 Gradient:
     du   = dlog_prob · ([j = t] − p) − dentropy · p · (log p + entropy)
@@ -59,6 +60,7 @@ def _linear_logprobs_fwd(
     ENTROPY,
     ROW_MAX,
     ROW_SUM,
+    TOP,
     LOGITS,
     TARGET,
     PLACES,
@@ -84,6 +86,7 @@ def _linear_logprobs_fwd(
     peak = tl.full([LANES], logits.LOWEST, tl.float32)
     total = tl.zeros([LANES], tl.float32)
     spread = tl.zeros([LANES], tl.float32)
+    earlier = tl.full([LANES], logits.LOWEST, tl.float32)
     for start in tl.range(0, n_cols * kept.to(tl.int32), DEPTH * LANES, num_stages=STAGES):
         cols = start + within
         mask = cols < n_cols
@@ -92,6 +95,9 @@ def _linear_logprobs_fwd(
         if CAPPED or SCALED:
             u = tl.where(mask, u, float("-inf"))
         higher = tl.maximum(peak, tl.max(u, axis=0))
+        if TOP is not None:
+            before = tl.where(cols < target, u, float("-inf"))
+            earlier = tl.maximum(earlier, tl.max(before, axis=0))
         shifted = u - higher[None, :]
         e = logits.exp(shifted)
         rescale = logits.exp(peak - higher)
@@ -105,6 +111,9 @@ def _linear_logprobs_fwd(
     tl.store(LOG_PROB + row, (chosen - row_max) - log_sum, mask=kept)
     tl.store(ROW_MAX + row, row_max, mask=kept)
     tl.store(ROW_SUM + row, row_sum, mask=kept)
+    if TOP is not None:
+        best = in_range & (chosen >= row_max) & (chosen > tl.max(earlier, axis=0))
+        tl.store(TOP + row, best, mask=kept)
     if ENTROPY is not None:
         lower = peak - row_max
         spread = tl.sum(logits.exp(lower) * (spread + total * lower), axis=0)
@@ -177,13 +186,13 @@ def forward(
     ignore_index: int,
     inner: float,
     outer: float,
-    return_entropy: bool,
+    asked: list[bool],
     keep_bytes: int,
     chunk_bytes: int,
     compact: bool,
     float32_sums: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """log_prob and entropy, empty unless asked for; then what the backward needs: row_max and
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """log_prob; entropy and top, empty unless asked for; then what the backward needs: row_max and
     row_sum of each row, and the logits of the first rows that take part.
 
     The softmax is of inner · raw, or of outer · tanh(inner · raw) unless `outer` is 0.
@@ -192,7 +201,8 @@ def forward(
     target, softmax = target.contiguous(), Softmax(inner, outer)
     log_prob, row_max = (x.new_zeros(x.shape[0], dtype=torch.float32) for _ in range(2))
     row_sum = x.new_zeros(x.shape[0], dtype=torch.float32)
-    entropy = x.new_zeros(x.shape[0] if return_entropy else 0, dtype=torch.float32)
+    entropy = x.new_zeros(x.shape[0] if asked[0] else 0, dtype=torch.float32)
+    top = x.new_zeros(x.shape[0] if asked[1] else 0, dtype=torch.bool)
     kept = x.new_empty(_kept_rows(x, weight, keep_bytes), weight.shape[0])
     with device_of(x):
         rows = kept_rows(target, ignore_index, compact=compact)
@@ -205,9 +215,10 @@ def forward(
         for start, stop in head.bounds:
             chunk = head.chunk(start, stop, kept[start:] if stop <= stored else buffer)
             head.project(chunk)
-            per_row = (log_prob, entropy if return_entropy else None, row_max, row_sum)
+            entropies, tops = entropy if asked[0] else None, top if asked[1] else None
+            per_row = (log_prob, entropies, row_max, row_sum, tops)
             _launch_fwd(chunk, per_row, target, softmax)
-    return log_prob, entropy, row_max, row_sum, kept
+    return log_prob, entropy, top, row_max, row_sum, kept
 
 
 def backward(
@@ -349,16 +360,17 @@ def _forward_fake(
     ignore_index: int,
     inner: float,
     outer: float,
-    return_entropy: bool,
+    asked: list[bool],
     keep_bytes: int,
     chunk_bytes: int,
     compact: bool,
     float32_sums: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     row = x.new_empty(x.shape[0], dtype=torch.float32)
     return (
         row,
-        x.new_empty(x.shape[0] if return_entropy else 0, dtype=torch.float32),
+        x.new_empty(x.shape[0] if asked[0] else 0, dtype=torch.float32),
+        x.new_empty(x.shape[0] if asked[1] else 0, dtype=torch.bool),
         torch.empty_like(row),
         torch.empty_like(row),
         x.new_empty(_kept_rows(x, weight, keep_bytes), weight.shape[0]),
@@ -380,12 +392,12 @@ def _backward_fake(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     x, weight, target, bias, ignore_index, inner, outer, asked, _keep, *plan = inputs
-    _log_prob, entropy, row_max, row_sum, kept = output
+    _log_prob, entropy, _top, row_max, row_sum, kept = output
     ctx.save_for_backward(x, weight, target, bias, entropy, row_max, row_sum)
     ctx.settings = (ignore_index, inner, outer, *plan)
     ctx.kept = kept  # not saved for backward: it is lost in one
     ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(*(output[2:] if asked else output[1:]))
+    ctx.mark_non_differentiable(*(output[2:] if asked[0] else output[1:]))
 
 
 def _differentiate(

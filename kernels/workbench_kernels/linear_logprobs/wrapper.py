@@ -22,11 +22,12 @@ def linear_logprobs(
     logit_scale: float = 1.0,
     temperature: float = 1.0,
     return_entropy: bool = False,
+    return_top1: bool = False,
     keep_bytes: int = 0,
     chunk_bytes: int = 256 << 20,
     compact: bool = True,
     float32_sums: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
+) -> Tensor | tuple[Tensor, ...]:
     """y = log softmax(u)[target], u = softcap·tanh(logit_scale·r/softcap)/temperature, of the
     logits r = x·Wᵀ + bias: what losses of preferences and of policies are made of
 
@@ -36,6 +37,8 @@ def linear_logprobs(
         whatever its x holds; one with any other number that is no class has NaN.
     softcap: 0 for none.
     return_entropy: -Σ p·log p of each row too, with p = softmax(u); 0 where ignored.
+    return_top1: whether the target is the row's most likely class, the first of several, too; False
+        where ignored.
     keep_bytes: what logits may take that are kept for the backward, which multiplies the others
         again. Its time is 8 parts where none are kept, 6 where all are.
     chunk_bytes: what the logits of the rows in work may take. Fewer, larger chunks are faster, and
@@ -47,7 +50,8 @@ def linear_logprobs(
 
     Under autocast x, weight and bias are cast to its dtype first.
 
-    Returns y, or y and the entropy, in float32 and of the shape of target; both are differentiable.
+    Returns y; with any of these a tuple of y and, in this order, the entropy and the bools of
+    return_top1. All have the shape of target, y and the entropy are differentiable and in float32.
 
     Raises:
         TypeError: a dtype that is not served, or a mix of them.
@@ -69,7 +73,7 @@ def linear_logprobs(
     trained = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (x, weight, bias)
     )
-    log_prob, entropy, *_saved = kernel.linear_logprobs(
+    log_prob, entropy, top, *_saved = kernel.linear_logprobs(
         x.reshape(-1, x.shape[-1]),
         weight,
         target.reshape(-1),
@@ -77,14 +81,16 @@ def linear_logprobs(
         ignore_index,
         logit_scale / (softcap or temperature),
         softcap / temperature,
-        return_entropy,
+        [return_entropy, return_top1],
         keep_bytes if trained else 0,
         chunk_bytes,
         compact,
         float32_sums,
     )
     log_prob = log_prob.view(target.shape)
-    return (log_prob, entropy.view(target.shape)) if return_entropy else log_prob
+    first = [entropy.view(target.shape)] if return_entropy else []
+    extra = [*first, top.view(target.shape)] if return_top1 else first
+    return (log_prob, *extra) if extra else log_prob
 
 
 class LinearLogprobs(nn.Module):
@@ -99,7 +105,7 @@ class LinearLogprobs(nn.Module):
         self.bias = nn.Parameter(torch.zeros(classes)) if bias else None
         nn.init.normal_(self.weight, std=hidden**-0.5)
 
-    def forward(self, x: Tensor, target: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, target: Tensor) -> Tensor | tuple[Tensor, ...]:
         return linear_logprobs(x, self.weight, target, self.bias, **self.options)
 
     def extra_repr(self) -> str:

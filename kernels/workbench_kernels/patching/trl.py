@@ -1,4 +1,4 @@
-"""TRL's trainers of preferences and policies, by `linear_logprobs`.
+"""TRL's trainers, of examples, preferences and policies, by `linear_logprobs`.
 
 They give a model a forward of TRL's own, whose head computes the log-probabilities and entropies of
 tokens without the logits of all. That head multiplies everything again in the backward; this one
@@ -21,7 +21,7 @@ from workbench_kernels.patching.functions import copied_with
 from workbench_kernels.patching.rule import Undo
 
 _FUNCTION = "_ChunkedLogProbFunction"
-_SERVED = frozenset({"log_probs", "entropy", "mean_logits"})
+_SERVED = frozenset({"log_probs", "entropy", "mean_logits", "is_top1"})
 
 
 def fuse_logprobs(model: nn.Module, *, keep_bytes: int = 1 << 30) -> Undo:
@@ -30,8 +30,8 @@ def fuse_logprobs(model: nn.Module, *, keep_bytes: int = 1 << 30) -> Undo:
 
     keep_bytes: what logits may take that are kept for the backward.
 
-    Calls that ask for what is seen in the logits only, as DPO's and SFT's metrics do for the most
-    likely token, or that have tensors of several dtypes, are TRL's own.
+    Calls that ask for what is seen in the logits only, as WPO's weights, or that have tensors of
+    several dtypes, are TRL's own.
 
     Raises:
         PatchError: TRL gave it no such head, as the trainer has to be made first; or it is served.
@@ -84,15 +84,15 @@ class _Logprobs:
         logit_scale: float = 1.0,
         outputs: Sequence[str] = (),
     ) -> tuple[Tensor | None, ...]:
-        """The log-probability and the entropy of each target, the mean of its logits, and None for
-        what is not asked for.
+        """The log-probability and the entropy of each target, the mean of its logits, whether it is
+        the most likely one, and None for what is not asked for.
         """
         served = _SERVED - {"mean_logits"} if softcap else _SERVED
         if not served.issuperset(outputs) or not _fits(hidden, weight, bias):
             given = hidden, weight, bias, targets, temperature, chunk_size, softcap, logit_scale
             found: tuple[Tensor | None, ...] = self._theirs(*given, outputs)
             return found
-        log_probs, entropy = linear_logprobs(
+        log_probs, entropy, *top = linear_logprobs(
             hidden,
             weight,
             targets,
@@ -101,12 +101,14 @@ class _Logprobs:
             logit_scale=logit_scale,
             temperature=temperature,
             return_entropy=True,
+            return_top1="is_top1" in outputs,
             keep_bytes=self._keep_bytes,
         )
         mean = None
         if "mean_logits" in outputs:
             mean = _mean_logits(hidden, weight, bias) * (logit_scale / temperature)
-        return log_probs, entropy if "entropy" in outputs else None, None, mean, None
+        entropy = entropy if "entropy" in outputs else None
+        return log_probs, entropy, None, mean, top[0] if top else None
 
 
 @torch.no_grad()

@@ -18,14 +18,16 @@ from workbench_kernels.patching.instance import SETTINGS, is_hooked
 from workbench_kernels.patching.loss import FusedLoss
 from workbench_kernels.patching.mlps import Mlps
 from workbench_kernels.patching.norms import Norms
+from workbench_kernels.patching.qk_norms import QkNorms
 from workbench_kernels.patching.recipe import Recipe, RecipeError, of_model
 from workbench_kernels.patching.report import Entry, Report
 from workbench_kernels.patching.rotary import RotaryFunctions
 from workbench_kernels.patching.rule import Rule, Undo, Verdict
 from workbench_kernels.patching.verdicts import Verdicts
 
+# QkNorms takes what the norms and rotary functions are served by.
 RULES: tuple[Rule, ...] = (
-    Norms(), GatedNorms(), Mlps(), Experts(), RotaryFunctions(), FusedLoss()
+    Norms(), GatedNorms(), Mlps(), Experts(), RotaryFunctions(), QkNorms(), FusedLoss()
 )  # fmt: skip
 _HOOKED = Verdict(reason="its forward was replaced on the instance, as by hooks of accelerate")
 _UNDO: WeakKeyDictionary[nn.Module, list[Undo]] = WeakKeyDictionary()

@@ -32,7 +32,7 @@ class Rebound:
     def __init__(self, owner: type[nn.Module], replace: Replace, options: Mapping[str, Options]):
         self._made_of = (owner, replace, options)
         known = named_globals(owner.forward)
-        self.seen = known
+        self.seen, self.options = known, options
         others = {name: replace(known[name], options[name]) for name in options}
         self.forward = _with_globals(owner.forward, known | others)
 

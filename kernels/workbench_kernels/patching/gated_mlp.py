@@ -40,6 +40,8 @@ def gated_mlp(module: nn.Module, settings: Mapping[str, Any], x: Tensor) -> Tens
 
     settings: as `mlps.py` found them.
     """
+    if torch.compiler.is_compiling():
+        return None
     projections = _projections(module, settings)
     plain = projections and all(_is_plain(projection, x) for projection in projections)
     if not plain or not _is_trained(x):
@@ -75,13 +77,12 @@ def _options(settings: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _is_trained(x: Tensor) -> bool:
-    """Whether a graph is made, of x as it is: nothing compiles, traces, transforms or casts."""
+    """Whether a graph is made, of x as it is: nothing traces, transforms or casts."""
     return (
         torch.is_grad_enabled()
         and type(x) is Tensor
         and x.dtype in SUPPORTED
         and x.is_contiguous()
-        and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled(x.device.type)
         and torch._C._get_tracing_state() is None
         and not torch._C._are_functorch_transforms_active()

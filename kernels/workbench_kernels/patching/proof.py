@@ -79,8 +79,14 @@ def prove_each(
         seen.append(found := prove(theirs, ours, tensors))
         if found.wrong:
             return found
-    same = [found.same for found in seen if found.same is not None]
-    return Proof(max(found.ratio for found in seen), min(same, default=None), "")
+    return worst(seen)
+
+
+def worst(proofs: Sequence[Proof]) -> Proof:
+    """Of all these, and the first that is wrong."""
+    same = [found.same for found in proofs if found.same is not None]
+    wrong = next((found.wrong for found in proofs if found.wrong), "")
+    return Proof(max(found.ratio for found in proofs), min(same, default=None), wrong)
 
 
 def dtypes_of(module: nn.Module) -> list[torch.dtype]:

@@ -16,9 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from workbench_kernels.launch import SUPPORTED
-from workbench_kernels.patching.functions import named_globals, rebound, rebound_forward
-from workbench_kernels.patching.instance import bind
-from workbench_kernels.patching.proof import Proof, prove
+from workbench_kernels.patching.functions import (
+    Rebound,
+    named_globals,
+    rebound,
+    rebound_forward,
+)
+from workbench_kernels.patching.instance import SETTINGS, bind
+from workbench_kernels.patching.proof import Proof, prove, worst
 from workbench_kernels.patching.rotation import (
     Arguments,
     Layout,
@@ -50,6 +55,8 @@ _UNTOLD = (
 )
 _WIDEST = 512
 Draw = dict[str, Tensor]
+# A function of queries, keys, cos and sin.
+Turn = Callable[[Tensor, Tensor, Tensor, Tensor], Any]
 
 
 class RotaryFunctions:
@@ -115,6 +122,21 @@ class RotaryFunctions:
         return known
 
 
+def of_two(module: nn.Module) -> list[tuple[Rotation, Turn]]:
+    """Of its functions that are served and turn queries and keys at once, what they compute, and
+    they themselves, called as the first layout says.
+    """
+    served = vars(module).get(SETTINGS)
+    if not isinstance(served, Rebound):
+        return []
+    found = []
+    for name, options in served.options.items():
+        rotation, probe = Rotation.of(options), _Probe(served.seen[name], where(module))
+        if probe.turns_two:
+            found.append((rotation, probe.turn(rotation.layouts[0])))
+    return found
+
+
 class _Unserved(Exception):
     """Why a function is left alone."""
 
@@ -170,6 +192,17 @@ class _Probe:
         self._function, self._arguments, self._device = function, arguments, device
         self._complex = len(arguments.tables) == 1
 
+    @property
+    def turns_two(self) -> bool:
+        """Whether it is given queries and keys at once."""
+        return len(self._arguments.tensors) == 2
+
+    def turn(self, layout: Layout) -> Turn:
+        """It, called so."""
+        theirs = self._theirs(_Case(layout, columns=0))
+        q_name, k_name = self._arguments.tensors
+        return lambda q, k, cos, sin: theirs(cos, sin, **{q_name: q, k_name: k})
+
     def prove(self, widths: tuple[int, ...]) -> tuple[Rotation, Proof]:
         """Find the rotation, then prove it in all that it will be called with.
 
@@ -205,8 +238,7 @@ class _Probe:
         if rotation.mixed:
             cases += [first._replace(dtype=d) for d in SUPPORTED[1:]]
         proofs = [self._prove_case(case, rotation) for case in cases]
-        same = [proof.same for proof in proofs if proof.same is not None]
-        return rotation, Proof(max(p.ratio for p in proofs), min(same, default=None), "")
+        return rotation, worst(proofs)
 
     def _find(self) -> tuple[_Case, Rotation]:
         """The first call that it accepts, and the rotation that gives what it does."""

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from workbench_kernels.launch import SUPPORTED, interpreted
+from workbench_kernels.patching.unnormed import Norm, pending_of, read
+from workbench_kernels.qk_norm_rope.wrapper import qk_norm_rope
 from workbench_kernels.rope.wrapper import rope
 
 _COMPLEX = ("freqs_cis", "freqs_ci")
@@ -220,10 +222,19 @@ class Rotation:
         wanted = tokens[len(tokens) - len(given) :]
         return given == wanted or all(n == m or n == 1 for n, m in zip(given, wanted, strict=True))
 
+    def takes_norms(self, x: Tensor, cos: Tensor) -> bool:
+        """Whether, in such a call, one kernel normalises heads and turns them as this does."""
+        return self.partial != "last" and (self.mixed != "promoted" or cos.dtype == x.dtype)
+
     def __call__(
-        self, tensors: Sequence[Tensor], cos: Tensor, sin: Tensor, heads_dim: int
+        self,
+        tensors: Sequence[Tensor],
+        cos: Tensor,
+        sin: Tensor,
+        heads_dim: int,
+        norms: Sequence[Norm] = (),
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """What the function gives."""
+        """What the function gives, of what these norms give."""
         if self.table == "its first half":
             half = cos.shape[-1] // 2
             cos, sin = cos[..., :half], sin[..., :half]
@@ -233,6 +244,8 @@ class Rotation:
             tensors = [t.to(cos.dtype) for t in tensors]
         if self.partial == "last":
             return self._turn_last(tensors, cos, sin, heads_dim)
+        if norms:
+            return self._turn_normed(tensors, cos, sin, heads_dim, norms)
         return self._turn(tensors, cos, sin, heads_dim)
 
     def _turn(
@@ -244,6 +257,29 @@ class Rotation:
             )
         q, k = tensors
         return rope(q, k, cos, sin, self.pairing, self._per_pair, heads_dim=heads_dim)
+
+    def _turn_normed(
+        self,
+        tensors: Sequence[Tensor],
+        cos: Tensor,
+        sin: Tensor,
+        heads_dim: int,
+        norms: Sequence[Norm],
+    ) -> tuple[Tensor, Tensor]:
+        (q, k), (q_norm, k_norm) = tensors, norms
+        return qk_norm_rope(
+            q,
+            k,
+            q_norm.weight,
+            k_norm.weight,
+            cos,
+            sin,
+            q_norm.eps,
+            q_norm.offset,
+            self.pairing,
+            self._per_pair,
+            heads_dim=heads_dim,
+        )
 
     def _turn_last(
         self, tensors: Sequence[Tensor], cos: Tensor, sin: Tensor, heads_dim: int
@@ -287,10 +323,12 @@ def replacement(original: Callable[..., Any], options: Mapping[str, Any]) -> Cal
                 return original(*args, **kwargs)
             tables = torch.view_as_real(tables[0].resolve_conj()).unbind(-1)
         cos, sin = tables
+        left = pending_of(tensors) if rotation.takes_norms(tensors[0], cos) else None
+        tensors = [read(t) for t in tensors] if left is None else [p.moved for p in left]
         heads_dim = rotation.serves(tensors, cos, sin, unsqueeze)
         if heads_dim is None:
             return original(*args, **kwargs)
-        return rotation(tensors, cos, sin, heads_dim)
+        return rotation(tensors, cos, sin, heads_dim, [p.norm for p in left or ()])
 
     rotate.__dict__["__wrapped__"] = original
     return rotate

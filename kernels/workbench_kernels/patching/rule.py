@@ -18,7 +18,8 @@ Undo = Callable[[], None]
 class Verdict:
     """Whether a kernel stands in for a module's forward, and how it was seen.
 
-    `options` are what the kernel is called with. `mode` says in words how it computes. `ratio` is
+    `options` are what the kernel is called with; `takes` among them names modules within, whose
+    work it does too. `mode` says in words how it computes. `ratio` is
     the worst error of outputs and gradients, over what PyTorch's own error and half an ulp come to
     (`bound.py`); `same` the share of results in 16 bits that have the same bits as the module's.
     `reason` says why nothing serves the module; it is empty where something does.

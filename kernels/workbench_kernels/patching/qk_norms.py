@@ -1,0 +1,164 @@
+"""Norms of queries and keys that a rotary function takes next: one kernel for both.
+
+Where both are served already, the norms of a head that attention has as children are left to the
+rotary function (`unnormed.py`): whether that is what they go to shows when it is called, and where
+it is not, they are computed as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench_kernels.patching import norms
+from workbench_kernels.patching.instance import SETTINGS, bind
+from workbench_kernels.patching.layouts import ROWS
+from workbench_kernels.patching.proof import Proof, dtypes_of, prove, worst
+from workbench_kernels.patching.rotary import Turn, of_two
+from workbench_kernels.patching.rotation import Rotation
+from workbench_kernels.patching.rule import Undo, Verdict, where
+from workbench_kernels.patching.unnormed import Norm, defer
+
+_BATCH, _TOKENS, _HEADS, _KV_HEADS = 2, 5, 4, 2
+
+
+class QkNorms:
+    """Attention whose rotary function and two norms of a head are served."""
+
+    kind = "qk_norm"
+
+    def candidates(self, model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+        """By what serves it and its children."""
+        for path, module in model.named_modules():
+            if len(_head_norms(module)) == 2 and _turns(module):
+                yield path, module
+
+    def prove(self, module: nn.Module) -> Verdict:
+        """The norms and then the rotary function, against the one kernel."""
+        (q_norm, k_norm) = names = _head_norms(module)
+        pair = [module.get_submodule(name) for name in names]
+        q_settings, k_settings = (norm.__dict__[SETTINGS] for norm in pair)
+        if q_settings.options != k_settings.options or _width(pair[0]) != _width(pair[1]):
+            return Verdict(reason=f"{q_norm} and {k_norm} are not of one kind")
+        found = worst([_prove(pair, *turn) for turn in _turns(module)])
+        if found.wrong:
+            return Verdict(reason=f"qk_norm_rope: {found.wrong}")
+        words = f"{q_norm} and {k_norm}, where they go to the rotary function"
+        return Verdict("qk_norm_rope", words, {"takes": names}, found.ratio, found.same)
+
+    def install(self, module: nn.Module, verdict: Verdict) -> Undo:
+        """Its norms leave what they compute to the rotary function."""
+        steps = [_leave(module.get_submodule(name)) for name in verdict.options["takes"]]
+
+        def undo() -> None:
+            for step in reversed(steps):
+                step()
+
+        return undo
+
+
+def _turns(module: nn.Module) -> list[tuple[Rotation, Turn]]:
+    """Its rotary functions that are served, and whose work the kernel does too."""
+    return [turn for turn in of_two(module) if turn[0].partial != "last"]
+
+
+def _head_norms(module: nn.Module) -> list[str]:
+    """Its children that are served as a norm of rows as wide as a head, with a weight alone."""
+    width = getattr(module, "head_dim", None)
+    return [
+        name
+        for name, child in module.named_children()
+        if isinstance(settings := vars(child).get(SETTINGS), norms.Settings)
+        and (settings.kernel, settings.layout) == ("rms_norm", ROWS)
+        and [n for n, _ in child.named_parameters()] == [settings.weight]
+        and _width(child) == width
+    ]
+
+
+def _width(norm: nn.Module) -> int:
+    return len(next(norm.parameters()))
+
+
+def _leave(norm: nn.Module) -> Undo:
+    return bind(norm, _forward, norm.__dict__[SETTINGS])
+
+
+def _forward(self: nn.Module, *rows: Tensor, **named: Tensor) -> Tensor:
+    """The bound forward of a norm of heads."""
+    (input,) = *rows, *named.values()
+    settings: norms.Settings = self.__dict__[SETTINGS]
+    weight = self._parameters.get(settings.weight)
+    if weight is None or not _can_wait(self, input, weight):
+        return norms.forward(self, *rows, **named)
+    options = settings.options
+
+    def compute(x: Tensor) -> Tensor:
+        return norms.forward(self, x)
+
+    return defer(input, Norm(weight, options["eps"], options.get("offset", 0.0), compute))
+
+
+def _can_wait(module: nn.Module, x: Tensor, weight: Tensor) -> bool:
+    """Whether nobody would see the norm's result but through Python."""
+    if torch.compiler.is_compiling():
+        return False
+    watched = module._forward_hooks or module._forward_pre_hooks
+    return (
+        type(x) is Tensor
+        and type(weight) is nn.Parameter
+        and x.dtype == weight.dtype
+        and not watched
+        and not x.is_inference()
+        and not torch.is_inference_mode_enabled()
+        and torch._C._get_tracing_state() is None
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def _prove(pair: Sequence[nn.Module], rotation: Rotation, turn: Turn) -> Proof:
+    """The one kernel against the module's own norms and then its function, in every dtype."""
+    options = pair[0].__dict__[SETTINGS].options
+    heads_dim = rotation.layouts[0].heads_dim
+
+    def theirs(
+        q: Tensor, k: Tensor, q_weight: Tensor, k_weight: Tensor, cos: Tensor, sin: Tensor
+    ) -> Any:
+        given = (q, q_weight), (k, k_weight)
+        q, k = (_normed(norm, x, w) for norm, (x, w) in zip(pair, given, strict=True))
+        return turn(q, k, cos, sin)
+
+    def ours(
+        q: Tensor, k: Tensor, q_weight: Tensor, k_weight: Tensor, cos: Tensor, sin: Tensor
+    ) -> Any:
+        eps, offset = options["eps"], options.get("offset", 0.0)
+        both = [Norm(w, eps, offset, lambda x: x) for w in (q_weight, k_weight)]
+        return rotation([q, k], cos, sin, heads_dim, both)
+
+    learnt = ["q", "k", "q_weight", "k_weight"]
+    proofs = [prove(theirs, ours, tensors, learnt) for tensors in _cases(pair[0], rotation)]
+    return worst(proofs)
+
+
+def _normed(norm: nn.Module, x: Tensor, weight: Tensor) -> Tensor:
+    (name,) = (name for name, _ in norm.named_parameters())
+    return norms.with_parameters(norm)(x=x, **{name: weight})
+
+
+def _cases(norm: nn.Module, rotation: Rotation) -> Iterator[dict[str, Tensor]]:
+    width, layout = _width(norm), rotation.layouts[0]
+    chance = torch.Generator().manual_seed(0)
+    tensors = {}
+    for name, heads in (("q", _HEADS), ("k", _KV_HEADS)):
+        shape = [_BATCH, _TOKENS, width][3 - layout.ndim + 1 :]
+        shape.insert(layout.heads_dim, heads)
+        tensors[name] = torch.randn(shape, generator=chance)
+        tensors[f"{name}_weight"] = 0.4 + torch.rand(width, generator=chance)
+    columns = width // 2 if rotation.table == "value for each pair" else width
+    shape = [_BATCH, _TOKENS, columns][3 - layout.table_ndim :]
+    angles = 100 * torch.rand(shape, generator=chance)
+    tensors |= {"cos": angles.cos(), "sin": (angles + 1).sin()}
+    for dtype in dtypes_of(norm):
+        yield {name: t.to(where(norm), dtype) for name, t in tensors.items()}

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from workbench.models import census
+from workbench_kernels.patching import patch
+from workbench_kernels.patching.verdicts import Verdicts
 
 pytestmark = [
     pytest.mark.gpu,
@@ -29,3 +31,36 @@ def test_a_training_is_the_same(kind: str) -> None:
     found = census.train(kind)
     assert not isinstance(found, str), found
     assert all(training.same for training in found), found
+
+
+def test_the_census_runs_beside_cuda() -> None:
+    """CUDA was looked at in this process, which its processes must not be forked from."""
+    torch.zeros(1, device="cuda")
+    found = census.census(["llama", "qwen3"], lambda kind: None)
+    assert [row.standing for row in found.rows] == ["whole", "whole"], found.rows
+
+
+def test_a_gated_mlp_needs_less_memory() -> None:
+    """At its peak by two tensors as wide as gate at the least: neither the activation nor the
+    product is kept, and gradients lie over what they are of.
+    """
+    from transformers import LlamaConfig
+    from transformers.models.llama.modeling_llama import LlamaMLP
+
+    rows, hidden, inner = 8192, 1024, 4096
+    mlp = LlamaMLP(LlamaConfig(hidden_size=hidden, intermediate_size=inner))
+    mlp.to("cuda", torch.bfloat16)
+
+    def peak() -> int:
+        x = torch.randn(rows, hidden, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+        mlp(x).sum().backward()  # compiled, and libraries have their workspace
+        mlp.zero_grad()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        mlp(x).sum().backward()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+
+    plain = peak()
+    patch(mlp, verdicts=Verdicts())
+    assert peak() <= plain - 2 * rows * inner * 2

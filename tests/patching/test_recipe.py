@@ -73,6 +73,11 @@ def gradients(model: nn.Module, x: Tensor) -> list[Tensor]:
     return [y.detach(), leaf.grad, *(p.grad for p in model.parameters())]
 
 
+@pytest.fixture(autouse=True)
+def _the_same_each_time() -> None:
+    torch.manual_seed(0)
+
+
 def test_what_no_rule_sees_is_served_by_a_recipe() -> None:
     model = Model()
     plain, x = copy.deepcopy(model), torch.randn(5, WIDTH)

@@ -2,7 +2,8 @@
 
 Node by node the backward needs x, gate, up and their product, and makes room for the gradients
 beside them. This one keeps x, gate and up; the kernel that computes their gradients makes the
-product again, and all three are written over what they are of.
+product again, and all three are written over what they are of, unless the graph is kept. Nobody
+else has these tensors, but for a hook of saved tensors, which must not hold on to what it is given.
 
 The node is there before the last projection is computed. A checkpoint that computes a block again
 stops once it has all that nodes keep, so it computes neither the product nor that projection.

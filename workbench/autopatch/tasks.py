@@ -21,7 +21,7 @@ from workbench_kernels.patching import patch, unpatch
 from workbench_kernels.patching.hinted import HintedNorms
 from workbench_kernels.patching.loss import FusedLoss
 from workbench_kernels.patching.recipe import PARAMETERS, Recipe, Served, class_name, of_model
-from workbench_kernels.patching.report import Report
+from workbench_kernels.patching.report import Entry, Report
 from workbench_kernels.patching.verdicts import Verdicts
 
 # A hook on the head would be shown logits: then they are computed.
@@ -94,17 +94,26 @@ def ours(kind: str, config: Config, dtype: str, steps: int) -> Answer:
 
     def serve(model: nn.Module) -> None:
         reports.append(patch(model, verdicts=_KNOWN))
-        launches.watch(model, [e.path for e in reports[-1].served if e.kind != _LOSS])
+        launches.watch(model, [e.path for e in _running(reports[-1]) if e.kind != _LOSS])
 
     with launches:
         trained = training.served(made, getattr(torch, dtype), serve, steps)
     said, tensors = _packed(trained, "ours")
     ran = {"ran": dict(launches.ops), "within": dict(launches.within)}
-    done = reports[-1].served
-    # What another module's kernel computes, too, does not run by itself.
-    taken = {f"{e.path}.{name}" for e in done for name in e.verdict.options.get("takes", ())}
-    served = [[e.path, e.kind, e.verdict.kernel] for e in done if e.path not in taken]
+    served = [[e.path, e.kind, e.verdict.kernel] for e in _running(reports[-1])]
     return said | ran | {"served": served}, tensors
+
+
+def _running(report: Report) -> list[Entry]:
+    """What is served and runs by itself: not what another module's kernel computes, too, unless
+    somebody watches it.
+    """
+    taken = {
+        f"{entry.path}.{name}"
+        for entry in report.served
+        for name in entry.verdict.options.get("takes", ())
+    }
+    return [entry for entry in report.served if entry.path not in taken]
 
 
 def planted(kind: str, config: Config, dtype: str, steps: int, op: str, plant: str) -> Answer:

@@ -108,6 +108,16 @@ def confirmed(runs: Engine, request: Request) -> Run:
 # A run
 
 
+def test_norms_that_a_rotation_takes_are_not_watched() -> None:
+    """A hook on one would have it computed by itself, and another kernel run than in training."""
+    said, _ = tasks.ours("qwen3", {}, "float32", 1)
+    assert said["ran"]["qk_norm_rope"] and "rope" not in said["ran"]
+    paths = [path for path, *_ in said["served"]]
+    assert "model.norm" in paths and not [path for path in paths if path.endswith("q_norm")]
+    both = [said["within"][f"model.layers.{layer}.self_attn"] for layer in range(2)]
+    assert sum(both) == said["ran"]["qk_norm_rope"]
+
+
 def test_a_recipe_from_the_model_to_its_commit(runs: Engine) -> None:
     root = runs.repository.root
     before = everything(root)

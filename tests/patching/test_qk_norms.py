@@ -10,6 +10,7 @@ import pytest
 import torch
 from models import model, same_step, step, tokens
 from torch import Tensor, nn
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from workbench.models.launches import Launches
 from workbench_kernels import testing
@@ -96,6 +97,50 @@ def test_compiled_whole() -> None:
     wanted = made.model(input_ids=tokens()).last_hidden_state
     compiled = torch.compile(made.model, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(input_ids=tokens()).last_hidden_state, wanted)
+
+
+class _Attention(nn.Module):
+    """Two heads of queries, one of keys."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head_dim, self.turns = 16, True
+        self.q_norm, self.k_norm = (nn.RMSNorm(16, eps=1e-6) for _ in range(2))
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        q, k = x.view(2, 5, 3, 16).split([2, 1], 2)
+        q, k = self.q_norm(q).transpose(1, 2), self.k_norm(k).transpose(1, 2)
+        q, k = apply_rotary_pos_emb(q, k, cos, sin)
+        return q @ k.mT
+
+
+class _Sometimes(_Attention):
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        q, k = x.view(2, 5, 3, 16).split([2, 1], 2)
+        q, k = self.q_norm(q).transpose(1, 2), self.k_norm(k).transpose(1, 2)
+        if self.turns:
+            q, k = apply_rotary_pos_emb(q, k, cos, sin)
+        return q @ k.mT
+
+
+class _Afterwards(_Attention):
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        q, k = x.view(2, 5, 3, 16).split([2, 1], 2)
+        q, k = apply_rotary_pos_emb(q.transpose(1, 2), k.transpose(1, 2), cos, sin)
+        return self.q_norm(q) @ self.k_norm(k).mT
+
+
+@pytest.mark.parametrize(("kind", "taken"), [(_Attention, 1), (_Sometimes, 0), (_Afterwards, 0)])
+def test_the_rotation_comes_after_the_norms_and_always(kind: type[nn.Module], taken: int) -> None:
+    """Else heads that nobody computed could get past Python, as into another's kernel."""
+    torch.manual_seed(0)
+    plain = kind().to(testing.device())
+    served = copy.deepcopy(plain)
+    report = patch(served, verdicts=VERDICTS)
+    assert len(report.of("qk_norm")) == taken and not report.left
+    angles = torch.rand(2, 5, 16, device=testing.device())
+    given = torch.randn(2, 5, 48, device=testing.device()), angles.cos(), angles.sin()
+    torch.testing.assert_close(served(*given), plain(*given))
 
 
 def test_a_norm_that_is_watched_is_computed() -> None:

@@ -2,12 +2,17 @@
 
 Where both are served already, the norms of a head that attention has as children are left to the
 rotary function (`unnormed.py`): whether that is what they go to shows when it is called, and where
-it is not, they are computed as they were.
+it is not, they are computed as they were. Attention has to call it after the norms, always, as its
+source has it: heads that are yet to be computed must not get into code that is not PyTorch's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -33,7 +38,8 @@ class QkNorms:
     def candidates(self, model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         """By what serves it and its children."""
         for path, module in model.named_modules():
-            if len(_head_norms(module)) == 2 and _turns(module):
+            names = _head_norms(module)
+            if len(names) == 2 and _turns(module) and _come_first(module, names):
                 yield path, module
 
     def prove(self, module: nn.Module) -> Verdict:
@@ -76,6 +82,31 @@ def _head_norms(module: nn.Module) -> list[str]:
         and [n for n, _ in child.named_parameters()] == [settings.weight]
         and _width(child) == width
     ]
+
+
+def _come_first(module: nn.Module, names: Sequence[str]) -> bool:
+    """Whether a served rotary function is called after these norms, whatever else is the case."""
+    return _in_order(type(module).forward, tuple(names), tuple(vars(module)[SETTINGS].options))
+
+
+@cache
+def _in_order(forward: Callable[..., Any], norms: tuple[str, ...], rotary: tuple[str, ...]) -> bool:
+    try:
+        source = textwrap.dedent(inspect.getsource(inspect.unwrap(forward)))
+        (function,) = ast.parse(source).body
+    except (OSError, TypeError, SyntaxError, ValueError):  # it has no source, or several functions
+        return False
+    normed, turned = dict[str, int](), -1
+    for place, statement in enumerate(getattr(function, "body", ())):
+        # What a statement holds in blocks of its own may not be reached.
+        plain = isinstance(statement, ast.Assign | ast.AnnAssign | ast.Expr)
+        for node in ast.walk(statement):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if called.removeprefix("self.") in norms:
+                normed[called] = place
+            if plain and called in rotary:
+                turned = place
+    return len(normed) == len(norms) and max(normed.values()) < turned
 
 
 def _width(norm: nn.Module) -> int:

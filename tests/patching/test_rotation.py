@@ -151,6 +151,15 @@ def test_one_tensor_of_two_is_left_to_the_original() -> None:
     assert replacement(turn, options)(q, cos=cos, sin=sin) == "the original's"
 
 
+def test_tables_that_are_not_there_are_left_to_the_original() -> None:
+    def turn(q: Tensor, k: Tensor, cos: Any = None, sin: Any = None) -> Any:
+        return "the original's"
+
+    options = {"pairing": "half", "table": "column for each feature", "layouts": [[4, 3, None, 1]]}
+    q = torch.ones(1, 2, 3, 4)
+    assert replacement(turn, {**options, "mixed": "promoted"})(q, q) == "the original's"
+
+
 def test_functions_of_more_than_a_rotation_have_a_reason(verdicts: Verdicts) -> None:
     attention = own(
         "def turn(q, k, cos, sin, unsqueeze_dim=1):",

@@ -323,8 +323,11 @@ def replacement(original: Callable[..., Any], options: Mapping[str, Any]) -> Cal
                 return original(*args, **kwargs)
             tables = torch.view_as_real(tables[0].resolve_conj()).unbind(-1)
         cos, sin = tables
-        left = pending_of(tensors) if rotation.takes_norms(tensors[0], cos) else None
-        tensors = [read(t) for t in tensors] if left is None else [p.moved for p in left]
+        left = pending_of(tensors)
+        if left is not None and rotation.takes_norms(left[0].x, cos):
+            tensors = [pending.moved for pending in left]
+        else:
+            tensors, left = [read(t) for t in tensors], None
         heads_dim = rotation.serves(tensors, cos, sin, unsqueeze)
         if heads_dim is None:
             return original(*args, **kwargs)

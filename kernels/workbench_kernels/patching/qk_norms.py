@@ -23,11 +23,8 @@ from workbench_kernels.patching.instance import SETTINGS, bind
 from workbench_kernels.patching.layouts import ROWS
 from workbench_kernels.patching.proof import Proof, dtypes_of, prove, worst
 from workbench_kernels.patching.rotary import Turn, of_two
-from workbench_kernels.patching.rotation import Rotation
 from workbench_kernels.patching.rule import Undo, Verdict, where
 from workbench_kernels.patching.unnormed import Norm, defer
-
-_BATCH, _TOKENS, _HEADS, _KV_HEADS = 2, 5, 4, 2
 
 
 class QkNorms:
@@ -49,7 +46,7 @@ class QkNorms:
         q_settings, k_settings = (norm.__dict__[SETTINGS] for norm in pair)
         if q_settings.options != k_settings.options or _width(pair[0]) != _width(pair[1]):
             return Verdict(reason=f"{q_norm} and {k_norm} are not of one kind")
-        found = worst([_prove(pair, *turn) for turn in _turns(module)])
+        found = worst([_prove(pair, turn) for turn in _turns(module)])
         if found.wrong:
             return Verdict(reason=f"qk_norm_rope: {found.wrong}")
         words = f"{q_norm} and {k_norm}, where they go to the rotary function"
@@ -66,9 +63,9 @@ class QkNorms:
         return undo
 
 
-def _turns(module: nn.Module) -> list[tuple[Rotation, Turn]]:
+def _turns(module: nn.Module) -> list[Turn]:
     """Its rotary functions that are served, and whose work the kernel does too."""
-    return [turn for turn in of_two(module) if turn[0].partial != "last"]
+    return [turn for turn in of_two(module) if turn.rotation.partial != "last"]
 
 
 def _head_norms(module: nn.Module) -> list[str]:
@@ -149,27 +146,27 @@ def _can_wait(module: nn.Module, x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def _prove(pair: Sequence[nn.Module], rotation: Rotation, turn: Turn) -> Proof:
+def _prove(pair: Sequence[nn.Module], turn: Turn) -> Proof:
     """The one kernel against the module's own norms and then its function, in every dtype."""
     options = pair[0].__dict__[SETTINGS].options
-    heads_dim = rotation.layouts[0].heads_dim
+    heads_dim = turn.rotation.layouts[0].heads_dim
 
     def theirs(
         q: Tensor, k: Tensor, q_weight: Tensor, k_weight: Tensor, cos: Tensor, sin: Tensor
     ) -> Any:
         given = (q, q_weight), (k, k_weight)
         q, k = (_normed(norm, x, w) for norm, (x, w) in zip(pair, given, strict=True))
-        return turn(q, k, cos, sin)
+        return turn.call(q, k, cos, sin)
 
     def ours(
         q: Tensor, k: Tensor, q_weight: Tensor, k_weight: Tensor, cos: Tensor, sin: Tensor
     ) -> Any:
         eps, offset = options["eps"], options.get("offset", 0.0)
         both = [Norm(w, eps, offset, lambda x: x) for w in (q_weight, k_weight)]
-        return rotation([q, k], cos, sin, heads_dim, both)
+        return turn.rotation([q, k], cos, sin, heads_dim, both)
 
     learnt = ["q", "k", "q_weight", "k_weight"]
-    proofs = [prove(theirs, ours, tensors, learnt) for tensors in _cases(pair[0], rotation)]
+    proofs = [prove(theirs, ours, tensors, learnt) for tensors in _cases(pair[0], turn)]
     return worst(proofs)
 
 
@@ -178,18 +175,10 @@ def _normed(norm: nn.Module, x: Tensor, weight: Tensor) -> Tensor:
     return norms.with_parameters(norm)(x=x, **{name: weight})
 
 
-def _cases(norm: nn.Module, rotation: Rotation) -> Iterator[dict[str, Tensor]]:
-    width, layout = _width(norm), rotation.layouts[0]
+def _cases(norm: nn.Module, turn: Turn) -> Iterator[dict[str, Tensor]]:
     chance = torch.Generator().manual_seed(0)
-    tensors = {}
-    for name, heads in (("q", _HEADS), ("k", _KV_HEADS)):
-        shape = [_BATCH, _TOKENS, width][3 - layout.ndim + 1 :]
-        shape.insert(layout.heads_dim, heads)
-        tensors[name] = torch.randn(shape, generator=chance)
-        tensors[f"{name}_weight"] = 0.4 + torch.rand(width, generator=chance)
-    columns = width // 2 if rotation.table == "value for each pair" else width
-    shape = [_BATCH, _TOKENS, columns][3 - layout.table_ndim :]
-    angles = 100 * torch.rand(shape, generator=chance)
-    tensors |= {"cos": angles.cos(), "sin": (angles + 1).sin()}
+    width = _width(norm)
+    weights = {f"{name}_weight": 0.4 + torch.rand(width, generator=chance) for name in "qk"}
     for dtype in dtypes_of(norm):
-        yield {name: t.to(where(norm), dtype) for name, t in tensors.items()}
+        moved = {name: weight.to(where(norm), dtype) for name, weight in weights.items()}
+        yield {**turn.draw(width, dtype), **moved}

@@ -55,8 +55,16 @@ _UNTOLD = (
 )
 _WIDEST = 512
 Draw = dict[str, Tensor]
-# A function of queries, keys, cos and sin.
-Turn = Callable[[Tensor, Tensor, Tensor, Tensor], Any]
+
+
+class Turn(NamedTuple):
+    """A function that turns queries and keys at once: what it computes, a call of it with q, k, cos
+    and sin, and such tensors, of heads of a width, in a dtype.
+    """
+
+    rotation: Rotation
+    call: Callable[[Tensor, Tensor, Tensor, Tensor], Any]
+    draw: Callable[[int, torch.dtype], Draw]
 
 
 class RotaryFunctions:
@@ -122,9 +130,9 @@ class RotaryFunctions:
         return known
 
 
-def of_two(module: nn.Module) -> list[tuple[Rotation, Turn]]:
-    """Of its functions that are served and turn queries and keys at once, what they compute, and
-    they themselves, called as the first layout says.
+def of_two(module: nn.Module) -> list[Turn]:
+    """Its functions that are served and turn queries and keys at once, called as their first layout
+    says.
     """
     served = vars(module).get(SETTINGS)
     if not isinstance(served, Rebound):
@@ -133,7 +141,7 @@ def of_two(module: nn.Module) -> list[tuple[Rotation, Turn]]:
     for name, options in served.options.items():
         rotation, probe = Rotation.of(options), _Probe(served.seen[name], where(module))
         if probe.turns_two:
-            found.append((rotation, probe.turn(rotation.layouts[0])))
+            found.append(probe.turn(rotation))
     return found
 
 
@@ -197,11 +205,21 @@ class _Probe:
         """Whether it is given queries and keys at once."""
         return len(self._arguments.tensors) == 2
 
-    def turn(self, layout: Layout) -> Turn:
-        """It, called so."""
-        theirs = self._theirs(_Case(layout, columns=0))
-        q_name, k_name = self._arguments.tensors
-        return lambda q, k, cos, sin: theirs(cos, sin, **{q_name: q, k_name: k})
+    def turn(self, rotation: Rotation) -> Turn:
+        """It, called as the rotation's first layout says."""
+        half = rotation.table == "value for each pair"
+        case = _Case(rotation.layouts[0], columns=0)
+        theirs, names = self._theirs(case), self._arguments.tensors
+
+        def call(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> Any:
+            return theirs(cos, sin, **dict(zip(names, (q, k), strict=True)))
+
+        def draw(width: int, dtype: torch.dtype) -> Draw:
+            columns = width // 2 if half else width
+            sized = case._replace(columns=columns, width=width, dtype=dtype, table_dtype=dtype)
+            return sized.draw(self._device, ("q", "k"))
+
+        return Turn(rotation, call, draw)
 
     def prove(self, widths: tuple[int, ...]) -> tuple[Rotation, Proof]:
         """Find the rotation, then prove it in all that it will be called with.

@@ -234,4 +234,6 @@ def test_a_change_in_between_is_an_error(changed: str) -> None:
     with pytest.raises(RuntimeError, match="changed in place"):
         pending_of([q, k])
     with pytest.raises(RuntimeError, match="changed in place"):
+        q.transpose(1, 2).sum()
+    with pytest.raises(RuntimeError, match="changed in place"):
         q.sum()

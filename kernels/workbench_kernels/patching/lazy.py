@@ -24,6 +24,7 @@ from torch.utils.hooks import RemovableHandle
 from workbench_kernels.patching import fused_loss
 from workbench_kernels.patching.record import Record
 from workbench_kernels.patching.recording import RULES
+from workbench_kernels.patching.tied import tie
 
 
 @dataclass
@@ -81,6 +82,15 @@ class Deferred:
             with torch.inference_mode(False), torch.enable_grad():
                 self.real = self._computed()
         return self.real
+
+    def wrapper(self) -> Tensor:
+        """The lazy tensor that stands for it, in no graph yet."""
+        record = self.record
+        lazy = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            _Wrapper, record.shape, dtype=record.dtype, device=record.x.device
+        )
+        lazy.deferred = self
+        return cast(Tensor, lazy)
 
     def settle(self) -> None:
         """Before a change of values: what came of them is of the old ones."""
@@ -185,42 +195,13 @@ def defer(x: Tensor, weight: Tensor, bias: Tensor | None, meter: Meter) -> LazyL
 
 def _wrap(deferred: Deferred) -> LazyLogits:
     if not torch.compiler.is_compiling():
-        return cast(LazyLogits, _Defer.apply(deferred, *deferred.leaves))
+        return cast(LazyLogits, tie(deferred))
     # A compiled graph can't make tensors without memory: one number, which nobody should read.
     record = deferred.record
     nothing = record.x.detach().new_full((), float("nan"), dtype=record.dtype)
     lazy = nothing.expand(record.shape).as_subclass(LazyLogits)
     lazy.deferred = deferred
     return lazy
-
-
-class _Defer(torch.autograd.Function):
-    """Ties a lazy tensor into the graph, for whoever takes it past `__torch_function__`: another
-    autograd function, for one. Its backward goes through the real logits.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, deferred: Deferred, *leaves: Tensor) -> Tensor:
-        ctx.deferred = deferred
-        record = deferred.record
-        lazy = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            _Wrapper, record.shape, dtype=record.dtype, device=record.x.device
-        )
-        lazy.deferred = deferred
-        return cast(Tensor, lazy)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        deferred = ctx.deferred
-        needed = [n for n, t in enumerate(deferred.leaves) if ctx.needs_input_grad[n + 1]]
-        found = torch.autograd.grad(
-            deferred.materialise(),
-            [deferred.leaves[n] for n in needed],
-            grads,
-            retain_graph=True,
-        )
-        by_place = dict(zip(needed, found, strict=True))
-        return None, *(by_place.get(n) for n in range(len(deferred.leaves)))
 
 
 def _real(tree: Any) -> Any:

@@ -16,6 +16,8 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.utils._pytree import tree_map
 
+from workbench_kernels.patching.tied import tie
+
 
 class Norm(NamedTuple):
     """x / √(mean(x²) + eps)·(weight + offset), and what computes it."""
@@ -38,9 +40,14 @@ class Pending:
     versions: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        self.versions = self._now()
+        self.versions = self.versions or self._now()  # moved, it is of the time before
 
-    def read(self) -> Tensor:
+    @property
+    def leaves(self) -> tuple[Tensor, Tensor]:
+        """The norm's input and weight."""
+        return self.x, self.norm.weight
+
+    def materialise(self) -> Tensor:
         """What the norm gives."""
         if self.real is None:
             self.check()
@@ -52,13 +59,25 @@ class Pending:
             self.real = value
         return self.real
 
+    def wrapper(self) -> Tensor:
+        """The lazy tensor that stands for it, in no graph yet."""
+        # As the result lies, which is contiguous before it is moved.
+        like = torch.empty(self.x.shape, dtype=self.x.dtype, device="meta")
+        for move in self.moves:
+            like = move(like)
+        lazy = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            Unnormed, like.shape, strides=like.stride(), dtype=like.dtype, device=self.x.device
+        )
+        lazy.pending = self
+        return cast(Tensor, lazy)
+
     def check(self) -> None:
         """Raises RuntimeError if x or the weight has changed since."""
         if self.versions != self._now():
             raise RuntimeError("heads were changed in place after their norm was called on them")
 
     def _now(self) -> tuple[int, ...]:
-        return self.x._version, self.norm.weight._version
+        return tuple(leaf._version for leaf in self.leaves)
 
 
 class Unnormed(Tensor):
@@ -117,7 +136,7 @@ def pending_of(tensors: Sequence[Any]) -> list[Pending] | None:
 
 def read(t: Any) -> Any:
     """A tensor that was left, computed; anything else as it is."""
-    return t.pending.read() if isinstance(t, Unnormed) else t
+    return t.pending.materialise() if isinstance(t, Unnormed) else t
 
 
 def _moved(pending: Pending, move: Callable[[Tensor], Tensor]) -> Unnormed:
@@ -126,34 +145,7 @@ def _moved(pending: Pending, move: Callable[[Tensor], Tensor]) -> Unnormed:
 
 
 def _wrap(pending: Pending) -> Unnormed:
-    leaves = pending.x, pending.norm.weight
-    return cast(Unnormed, _Tie.apply(pending, *leaves))  # type: ignore[no-untyped-call]
-
-
-class _Tie(torch.autograd.Function):
-    """Ties a lazy tensor into the graph, for whoever takes it past `__torch_function__`: another
-    autograd function, for one. Its backward goes through the norm.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, pending: Pending, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.pending = pending
-        # Of the result, which is contiguous before it is moved.
-        like = torch.empty(x.shape, dtype=x.dtype, device="meta")
-        for move in pending.moves:
-            like = move(like)
-        lazy = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            Unnormed, like.shape, strides=like.stride(), dtype=x.dtype, device=x.device
-        )
-        lazy.pending = pending
-        return cast(Tensor, lazy)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        leaves = [ctx.pending.x, ctx.pending.norm.weight]
-        wanted = [t for t, need in zip(leaves, ctx.needs_input_grad[1:], strict=True) if need]
-        found = iter(torch.autograd.grad(ctx.pending.read(), wanted, grads, retain_graph=True))
-        return None, *(next(found) if need else None for need in ctx.needs_input_grad[1:])
+    return cast(Unnormed, tie(pending))
 
 
 def _read(tree: Any) -> Any:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from workbench_kernels.patching import fused_loss
 from workbench_kernels.patching.lazy import LazyLogits, Meter, defer
 
 ROWS, HIDDEN, CLASSES = (2, 5), 8, 13
@@ -332,3 +333,22 @@ def test_nothing_is_kept_alive_by_a_cycle() -> None:
         assert seen() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(("least", "taken"), [(1 << 20, 1 << 20), (1, 10 * CLASSES * 4 // 8)])
+def test_large_logits_are_computed_in_eight_chunks(
+    least: int, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    of = fused_loss.linear_cross_entropy
+
+    def noted(*args: Any, **options: Any) -> Any:
+        given.append(options["chunk_bytes"])
+        return of(*args, **options)
+
+    monkeypatch.setattr(fused_loss, "linear_cross_entropy", noted)
+    monkeypatch.setattr(fused_loss, "_CHUNK_BYTES", least)
+    leaves = _leaves()
+    wanted = _loss(F.linear(*leaves))
+    torch.testing.assert_close(_loss(_lazy(leaves)), wanted)
+    assert given == [taken]

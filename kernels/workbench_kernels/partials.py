@@ -17,7 +17,8 @@ from torch import Tensor
 
 from workbench_kernels.launch import device_of, interpreted
 
-_SLICE = 1024  # most parts that a program adds: with few columns there are few programs
+_SLICE = 2048  # most parts that a program adds: with few columns there are few programs
+_BLOCK_PARTS = 128  # of these, at once
 
 
 @triton.jit
@@ -81,8 +82,11 @@ def add_all_parts(
 def _launch(outs: Sequence[Tensor], parts: Sequence[Tensor], slices: int) -> None:
     """Add each tensor's parts up, in so many slices."""
     n_cols = max(part.shape[1] for part in parts)
+    whole = triton.next_power_of_2(n_cols)
     # Narrow blocks fill a GPU; the interpreter pays for every program.
-    block_cols = min(2048 if interpreted() else 32, triton.next_power_of_2(n_cols))
+    block_cols = min(2048 if interpreted() else 16, whole)
+    # Few programs need more warps to have as much on its way, but no more than there are elements.
+    warps = min(16, max(4, 32768 // whole), _BLOCK_PARTS * block_cols // 32)
     with device_of(parts[0]):
         _add_parts[(triton.cdiv(n_cols, block_cols), len(outs), slices)](
             tuple(outs),
@@ -92,6 +96,7 @@ def _launch(outs: Sequence[Tensor], parts: Sequence[Tensor], slices: int) -> Non
             tuple((2 * part.shape[0] + 3, part.shape[1]) for part in parts),
             _SLICE,
             COUNT=len(outs),
-            BLOCK_PARTS=128,
+            BLOCK_PARTS=_BLOCK_PARTS,
             BLOCK_COLS=block_cols,
+            num_warps=warps,
         )

@@ -27,7 +27,7 @@ from workbench_kernels.launch import (
     stages,
     wide_tile,
 )
-from workbench_kernels.tuning import CHOICES, ByWidth, Fixed, Table
+from workbench_kernels.tuning import CHOICES, NO_LIMIT, ByWidth, Fixed, Table
 
 HELD_ROWS = ByWidth({"elements": 1024, "per_thread": 16}, {8192: {"per_thread": 32}})
 ROWS = ByWidth(
@@ -190,6 +190,15 @@ def test_whatever_is_declared_can_be_launched(parameters: dict[str, int], n_cols
 def test_rows_of_any_width_leave_few_lanes_empty(n_cols: int, pieces: tuple[int, int]) -> None:
     tile = piece_tile(n_cols, Fixed({"elements": 4096, "per_thread": 16}))
     assert (tile.pieces, tile.block_cols) == pieces
+
+
+def test_registers_are_limited_where_a_table_says_so() -> None:
+    table = ByWidth(
+        {"elements": 1024, "per_thread": 16, "registers": 96}, {256: {"registers": NO_LIMIT}}
+    )
+    assert piece_tile(128, table).registers == 96
+    assert piece_tile(256, table).registers is None
+    assert piece_tile(128, HELD_ROWS).registers is None
 
 
 def test_pieces_are_loaded_ahead_together() -> None:

@@ -14,7 +14,7 @@ import torch
 import triton
 from torch import Tensor
 
-from workbench_kernels.tuning import ByWidth, Fixed, Table
+from workbench_kernels.tuning import NO_LIMIT, ByWidth, Fixed, Table
 
 SUPPORTED = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -59,6 +59,7 @@ class Tile(NamedTuple):
     stages: int = 3  # most steps ahead that a loop loads
     resident: int = 16  # warps per multiprocessor that programs which loop are started for
     pieces: int = 1  # tiles side by side that a program holds
+    registers: int | None = None  # most that a thread may have, if that is limited
 
 
 # Rows wider than this don't fit the registers of a program: they are read in blocks, in passes.
@@ -189,7 +190,9 @@ def _tile(block_rows: int, block_cols: int, parameters: Mapping[str, int], piece
     rows, cols = _power_of_2(block_rows), _power_of_2(block_cols)
     warps = _power_of_2(min(32, pieces * rows * cols // (32 * parameters["per_thread"])))
     loop = {name: parameters[name] for name in ("stages", "resident") if name in parameters}
-    return Tile(rows, cols, warps, **loop, pieces=pieces)
+    registers = parameters.get("registers", NO_LIMIT)
+    limit = None if registers == NO_LIMIT else registers
+    return Tile(rows, cols, warps, **loop, pieces=pieces, registers=limit)
 
 
 def _power_of_2(number: int) -> int:

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+# Of registers: as many as a thread can have. The compiler takes fewer unless it is told a number.
+NO_LIMIT = 255
 # What may be tried of each parameter that means the same for every op, what is usually good first.
 CHOICES: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
@@ -24,7 +26,9 @@ CHOICES: Mapping[str, tuple[int, ...]] = MappingProxyType(
         # Steps ahead a loop loads.
         "stages": (3, 2, 1, 4),
         # Warps per multiprocessor that programs which loop are started for.
-        "resident": (16, 32, 8, 12, 64, 4),
+        "resident": (16, 24, 32, 8, 12, 64, 4),
+        # Most registers a thread may have: with fewer of them more warps fit.
+        "registers": (NO_LIMIT, 128, 96, 80, 64),
         # Most columns a program has, where nothing is reduced along a row.
         "columns": (1024, 512, 2048, 256, 4096, 128),
     }

@@ -216,10 +216,11 @@ FORWARD = ByWidth(
     },
 )
 BACKWARD = ByWidth(
-    {"elements": 8192, "per_thread": 32, "stages": 2, "resident": 8},
+    {"elements": 2048, "per_thread": 16, "stages": 1, "resident": 28},
     {
-        2048: {"elements": 4096, "per_thread": 16, "stages": 3, "resident": 16},
-        8192: {"per_thread": 40, "stages": 2, "resident": 8},
+        1024: {"resident": 24},
+        2048: {"elements": 4096, "stages": 2, "resident": 16},
+        8192: {"per_thread": 40, "resident": 8},
         16384: {"per_thread": 32, "stages": 1, "resident": 16},
         32768: {"elements": 8192, "per_thread": 16, "stages": 3},
     },

@@ -247,8 +247,10 @@ FORWARD = ByWidth(
     },
 )
 BACKWARD = ByWidth(
-    {"elements": 4096, "per_thread": 16, "stages": 2, "resident": 16},
+    {"elements": 2048, "per_thread": 16, "stages": 2, "resident": 20, "registers": 96},
     {
+        1024: {"elements": 1024, "stages": 1, "resident": 24, "registers": 255},
+        2048: {"elements": 4096, "stages": 2, "resident": 16},
         8192: {"per_thread": 40, "resident": 8},
         16384: {"per_thread": 32, "stages": 1, "resident": 16},
         32768: {"elements": 8192, "per_thread": 16, "stages": 3},
@@ -365,6 +367,7 @@ def _launch_bwd(
             BLOCK_COLS=tile.block_cols,
             STAGES=stages(tile, 2, s.dtype, conditional=True),
             num_warps=tile.num_warps,
+            maxnreg=tile.registers,
         )
     return None if parts is None else add_parts(parts, s.shape[-1:], s.dtype)
 

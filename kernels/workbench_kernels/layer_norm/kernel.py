@@ -244,19 +244,23 @@ def _layer_norm_bwd_wide(DX, DY, X, WEIGHT, MEAN, RSTD, n_cols, BLOCK_COLS: tl.c
 # With what the kernels are launched; tuning.py says what it means and what may be tried. A row
 # wider than WIDEST_ROW is read in blocks of so many elements.
 FORWARD = ByWidth(
-    {"elements": 1024, "per_thread": 16},
+    {"elements": 1024, "per_thread": 32},
     {
+        256: {"per_thread": 16},
         4096: {"per_thread": 32},
+        8192: {"per_thread": 40},
+        16384: {"per_thread": 32},
         32768: {"elements": 8192},
         65536: {"elements": 16384},
     },
 )
 BACKWARD = ByWidth(
-    {"elements": 4096, "per_thread": 32, "stages": 2, "resident": 8},
+    {"elements": 4096, "per_thread": 16, "stages": 2, "resident": 16, "registers": 255},
     {
-        1024: {"elements": 2048, "stages": 1},
-        2048: {"elements": 4096, "stages": 2},
-        8192: {"per_thread": 40},
+        1024: {"elements": 1024, "per_thread": 32, "stages": 1, "resident": 12},
+        2048: {"elements": 2048},
+        4096: {"per_thread": 16, "stages": 2, "resident": 16, "registers": 128},
+        8192: {"per_thread": 40, "resident": 8, "registers": 255},
         16384: {"per_thread": 64, "stages": 1},
         32768: {"elements": 8192, "per_thread": 16, "stages": 3, "resident": 16},
     },
@@ -368,6 +372,7 @@ def _launch_bwd(
             BLOCK_COLS=tile.block_cols,
             STAGES=stages(tile, 2, x.dtype, conditional=True),
             num_warps=tile.num_warps,
+            maxnreg=tile.registers,
         )
     given = [parts for parts in (dweight_parts, dbias_parts) if parts is not None]
     return add_all_parts(given, [x.shape[-1:]] * len(given), x.dtype)

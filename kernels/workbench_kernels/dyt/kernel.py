@@ -145,7 +145,7 @@ def _dyt_bwd(
 
 # With what the kernels are launched; tuning.py says what it means and what may be tried. Hidden
 # sizes are multiples of 512 columns.
-FORWARD = Fixed({"elements": 2048, "per_thread": 16, "columns": 512})
+FORWARD = Fixed({"elements": 1024, "per_thread": 32, "columns": 256})
 BACKWARD = Fixed({"elements": 2048, "per_thread": 16, "columns": 1024, "stages": 2, "resident": 12})
 
 

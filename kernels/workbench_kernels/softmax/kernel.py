@@ -86,35 +86,34 @@ def _softmax_bwd(
         tl.store(DX + at + cols, dx.to(DX.dtype.element_ty), mask=row_mask & (cols < n_cols))
 
 
-@triton.jit(do_not_specialize=["n_rows"])
-def _softmax_fwd_wide(Y, X, n_rows, n_cols, BLOCK_COLS: tl.constexpr):
-    rows = tl.program_id(0) + tl.arange(0, 1)[:, None]
-    row_mask = rows < n_rows
-    row_max = tl.full([1, 1], float("-inf"), tl.float32)
-    row_sum = tl.full([1, 1], 0.0, tl.float32)
-    for start in range(0, n_cols, BLOCK_COLS):
-        cols = start + tl.arange(0, BLOCK_COLS)[None, :]
-        col_mask = cols < n_cols
-        mask = row_mask & col_mask
-        offsets = rows.to(tl.int64) * n_cols + cols
-        x = tl.load(X + offsets, mask=mask, other=0.0, eviction_policy="evict_last").to(tl.float32)
-        new_row_max = tl.maximum(
-            row_max, tl.max(tl.where(col_mask, x, float("-inf")), axis=1, keep_dims=True)
-        )
-        shift = tl.where(new_row_max == float("-inf"), 0.0, new_row_max)
-        row_sum = row_sum * tl.exp(row_max - shift) + tl.sum(
-            tl.where(col_mask, tl.exp(x - shift), 0.0), axis=1, keep_dims=True
-        )
-        row_max = new_row_max
-    row_max = tl.where((row_sum != row_sum) & (row_max < float("inf")), row_sum, row_max)
-    for start in range(0, n_cols, BLOCK_COLS):
-        cols = start + tl.arange(0, BLOCK_COLS)[None, :]
-        col_mask = cols < n_cols
-        mask = row_mask & col_mask
-        offsets = rows.to(tl.int64) * n_cols + cols
-        x = tl.load(X + offsets, mask=mask, other=0.0, eviction_policy="evict_first").to(tl.float32)
-        y = tl.exp(x - row_max) / row_sum
-        tl.store(Y + offsets, y.to(Y.dtype.element_ty), mask=mask)
+@triton.jit
+def _softmax_fwd_wide(Y, X, n_cols, LANES: tl.constexpr, DEPTH: tl.constexpr):
+    """A row of any width, in two passes over blocks of LANES · DEPTH columns."""
+    row = tl.program_id(0).to(tl.int64)
+    X += row * n_cols
+    Y += row * n_cols
+    block = tl.arange(0, LANES)[:, None] * DEPTH + tl.arange(0, DEPTH)[None, :]
+    # Each lane has a maximum and a sum of its own, so that no step waits for another thread. The
+    # maximum begins with a number: what is nothing but -inf then has a sum of 0, and y is NaN.
+    top = tl.full([LANES, 1], -3.4028234663852886e38, tl.float32)
+    total = tl.zeros([LANES, 1], tl.float32)
+    for start in range(0, n_cols, LANES * DEPTH):
+        cols = start + block
+        x = tl.load(X + cols, mask=cols < n_cols, other=float("-inf"), eviction_policy="evict_last")
+        x = x.to(tl.float32)
+        higher = tl.maximum(top, tl.max(x, axis=1, keep_dims=True))
+        total *= tl.exp(top - higher)
+        total += tl.sum(tl.exp(x - higher), axis=1, keep_dims=True)
+        top = higher
+    row_max = tl.max(top, axis=0, keep_dims=True)
+    row_sum = tl.sum(total * tl.exp(top - row_max), axis=0, keep_dims=True)
+    share = numerics.divide(1.0, row_sum)
+    for start in range(0, n_cols, LANES * DEPTH):
+        cols = start + block
+        mask = cols < n_cols
+        x = tl.load(X + cols, mask=mask, other=0.0, eviction_policy="evict_first")
+        y = tl.exp(x.to(tl.float32) - row_max) * share
+        tl.store(Y + cols, y.to(Y.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=["n_rows"])
@@ -149,12 +148,7 @@ def _softmax_bwd_wide(DX, DY, Y, n_rows, n_cols, BLOCK_COLS: tl.constexpr):
 # wider than WIDEST_ROW is read in blocks of so many elements.
 FORWARD = ByWidth(
     {"elements": 1024, "per_thread": 16},
-    {
-        8192: {"per_thread": 32},
-        16384: {"per_thread": 16},
-        32768: {"elements": 8192, "per_thread": 32},
-        65536: {"elements": 16384},
-    },
+    {8192: {"per_thread": 32}, 16384: {"per_thread": 16}, 32768: {"elements": 16384}},
 )
 BACKWARD = ByWidth(
     {"elements": 1024, "per_thread": 16},
@@ -170,9 +164,15 @@ def forward(x: Tensor) -> Tensor:
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     if n_cols > WIDEST_ROW:
         tile = wide_tile(n_cols, FORWARD)
+        depth = 16 // x.element_size()  # what a thread loads at once
         with device_of(x):
             _softmax_fwd_wide[(n_rows,)](
-                y, x, n_rows, n_cols, BLOCK_COLS=tile.block_cols, num_warps=tile.num_warps
+                y,
+                x,
+                n_cols,
+                LANES=tile.block_cols // depth,
+                DEPTH=depth,
+                num_warps=tile.num_warps,
             )
         return y
     tile = piece_tile(n_cols, FORWARD)

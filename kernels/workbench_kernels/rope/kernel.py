@@ -39,7 +39,7 @@ from workbench_kernels.rotary import (
     tables_like,
     tokens_outermost,
 )
-from workbench_kernels.tuning import Fixed
+from workbench_kernels.tuning import ByWidth
 
 
 @triton.jit
@@ -155,8 +155,16 @@ def _rope(
 
 # With what the kernels are launched; tuning.py says what it means and what may be tried. A program
 # holds `elements` of each of `heads` heads, which share what it read of the tables.
-FORWARD = Fixed({"elements": 2048, "per_thread": 16, "heads": 4}, choices={"heads": (4, 2, 8, 1)})
-BACKWARD = Fixed({"elements": 2048, "per_thread": 16, "heads": 4}, choices={"heads": (4, 2, 8, 1)})
+FORWARD = ByWidth(
+    {"elements": 512, "per_thread": 32, "heads": 2},
+    {128: {"elements": 2048, "per_thread": 16, "heads": 4}},
+    choices={"heads": (4, 2, 8, 1)},
+)
+BACKWARD = ByWidth(
+    {"elements": 512, "per_thread": 32, "heads": 2},
+    {128: {"elements": 2048, "per_thread": 16, "heads": 4}},
+    choices={"heads": (4, 2, 8, 1)},
+)
 
 
 def forward(
@@ -206,7 +214,7 @@ def _launch(
     per_pair: bool,
     sections: list[int],
     heads_dim: int,
-    table: Fixed,
+    table: ByWidth,
     *,
     back: bool,
 ) -> None:

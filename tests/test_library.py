@@ -34,6 +34,21 @@ PYTORCHS = tuple(name for name in OPS if hasattr(F, name) and name not in OTHERS
 MODULES = {"RmsNorm": "RMSNorm", "CrossEntropy": "CrossEntropyLoss", "KlDiv": "KLDivLoss"}
 
 
+def test_a_call_by_name_reads_no_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`functional.rms_norm(x)` asks for its name at every call of a training step."""
+    first = workbench_kernels.functional.rms_norm
+    monkeypatch.setattr(workbench_kernels.functional, "ops", lambda: pytest.fail("listed"))
+    assert workbench_kernels.functional.rms_norm is first
+
+
+def test_an_op_that_is_imported_anew_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert workbench_kernels.functional.rms_norm
+    changed = type(sys)("workbench_kernels.rms_norm.wrapper")
+    changed.rms_norm = object()
+    monkeypatch.setitem(sys.modules, changed.__name__, changed)
+    assert workbench_kernels.functional.rms_norm is changed.rms_norm
+
+
 def check_arguments(ours: Any, theirs: Any) -> None:
     """Assert that ours takes what it shares with PyTorch's by the same names, in the same places,
     with the same defaults, if it has any.

@@ -26,7 +26,7 @@ CHOICES: Mapping[str, tuple[int, ...]] = MappingProxyType(
         # Steps ahead a loop loads.
         "stages": (3, 2, 1, 4),
         # Warps per multiprocessor that programs which loop are started for.
-        "resident": (16, 24, 32, 8, 12, 64, 4),
+        "resident": (16, 32, 8, 12, 64, 4),
         # Most registers a thread may have: with fewer of them more warps fit.
         "registers": (NO_LIMIT, 128, 96, 80, 64),
         # Most columns a program has, where nothing is reduced along a row.

@@ -353,8 +353,8 @@ def _qk_norm_rope_bwd(
 # With what the kernels are launched; tuning.py says what it means and what may be tried. A program
 # holds `elements` of each of `heads` heads, which share what it read of the tables.
 FORWARD = ByWidth(
-    {"elements": 1024, "per_thread": 16, "heads": 4},
-    {256: {"heads": 2}},
+    {"elements": 512, "per_thread": 8, "heads": 2},
+    {128: {"elements": 1024, "per_thread": 16, "heads": 4}, 256: {"heads": 2}},
     choices={"heads": (4, 2, 8, 1)},
 )
 BACKWARD = ByWidth(

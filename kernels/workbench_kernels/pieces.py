@@ -25,6 +25,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from workbench_kernels.launch import interpreted
+
+_COMPILED = tl.constexpr(not interpreted())
+
 
 @triton.jit
 def columns(piece: tl.constexpr, BLOCK_COLS: tl.constexpr):
@@ -66,6 +70,20 @@ def load(
         x = tl.load(X + cols, mask=row_mask & (cols < n_cols), other=OTHER)
         pieces = append(pieces, x)
     return pieces
+
+
+@triton.jit
+def again(piece):
+    """The piece, as if it were read again.
+
+    The compiler keeps what it converted to float32 for whoever converts it again, in twice the
+    registers that 16 bits take. Of this it doesn't know that it has converted it.
+    """
+    if _COMPILED and piece.dtype.primitive_bitwidth == 16:
+        piece = tl.inline_asm_elementwise(
+            "mov.b32 $0, $1;", "=r,r", [piece], dtype=piece.dtype, is_pure=False, pack=2
+        )
+    return piece
 
 
 @triton.jit

@@ -20,6 +20,7 @@ are kept, in float32. Full-size transfers: forward reads 1 and writes 1, backwar
 
 A program holds a group, read once. Of a group too large for that it holds a part, some channels or
 part of one. A counter says whose turn a part is, whatever the order in which a GPU starts programs.
+The two sums of a part are left as one number of 64 bits: who waits sees both or neither.
 Where all parts of a group run at the same time anyhow, each program holds its part until the sums
 over the group are complete: that is read once too. Of a group of more parts a program takes the
 sums over one part, then makes y or dx of another, `lag` parts behind, whose second read comes out
@@ -51,9 +52,13 @@ def _of_channels(PARAMETER, channels, mask, default):
 
 
 @triton.jit
-def _turn(COUNTERS):
-    """The part that is this program's turn."""
-    return tl.program_id(0) if COUNTERS is None else tl.atomic_add(COUNTERS, 1, sem="relaxed")
+def _turn(SUMS, lag):
+    """The part that is this program's turn, counted behind the sums; nothing waits without any."""
+    turn = tl.program_id(0)
+    if SUMS is not None:
+        counter = SUMS + (tl.num_programs(0) - lag)
+        turn = (tl.atomic_add(counter, 1, sem="relaxed") + 1).to(tl.int32)
+    return turn
 
 
 @triton.jit
@@ -90,22 +95,28 @@ def _count(
 
 
 @triton.jit
-def _publish(COUNTERS, SUMS, part, n_parts, one, other, mask):
+def _publish(SUMS, part, one, other, mask):
     """Leave a part's sums for the programs that wait for its group's."""
-    tl.store(SUMS + 2 * part, one, mask=mask)
-    tl.store(SUMS + 2 * part + 1, other, mask=mask)
-    tl.atomic_add(COUNTERS + 1 + part // n_parts, 1, mask=mask, sem="release")
+    low = one.to(tl.int32, bitcast=True).to(tl.int64) & 0xFFFFFFFF
+    both = other.to(tl.int32, bitcast=True).to(tl.int64) << 32 | low
+    # Two NaN could have the bits of what has not been left; these are two NaN as well.
+    tl.atomic_xchg(SUMS + part, tl.where(both == -1, -2, both), mask=mask, sem="relaxed")
 
 
 @triton.jit
-def _await(COUNTERS, SUMS, group, n_parts, BLOCK_PARTS: tl.constexpr):
+def _await(SUMS, group, n_parts, BLOCK_PARTS: tl.constexpr):
     """The sums of each of a group's parts, as soon as all have been left: [BLOCK_PARTS] each."""
-    while tl.atomic_add(COUNTERS + 1 + group, 0, sem="acquire") < n_parts:
+    # The last part, whose turn is the last, mostly is left last: while one is looked at, the L2
+    # cache has other things to do.
+    while tl.load(SUMS + group * n_parts + n_parts - 1, volatile=True) == -1:
         pass
     parts = tl.arange(0, BLOCK_PARTS)
-    at = 2 * (group * n_parts + parts)
-    one = tl.load(SUMS + at, mask=parts < n_parts, other=0.0, cache_modifier=".cg")
-    other = tl.load(SUMS + at + 1, mask=parts < n_parts, other=0.0, cache_modifier=".cg")
+    at = SUMS + group * n_parts + parts
+    both = tl.load(at, mask=parts < n_parts, other=0, volatile=True)
+    while tl.max((both == -1).to(tl.int32)) == 1:
+        both = tl.load(at, mask=parts < n_parts, other=0, volatile=True)
+    one = both.to(tl.int32).to(tl.float32, bitcast=True)
+    other = (both >> 32).to(tl.int32).to(tl.float32, bitcast=True)
     return one, other
 
 
@@ -120,7 +131,7 @@ def _statistics(x, there, left, count, PIECES: tl.constexpr, BLOCK_POSITIONS: tl
     squares = tl.zeros_like(total)
     for piece in tl.static_range(PIECES):
         mask = there & (pieces.columns(piece, BLOCK_POSITIONS) < left)
-        centered = tl.where(mask, x[piece].to(tl.float32) - mean, 0.0)
+        centered = tl.where(mask, pieces.again(x[piece]).to(tl.float32) - mean, 0.0)
         apart += centered
         squares += centered * centered
     square = tl.sum(squares)
@@ -137,7 +148,6 @@ def _group_norm_fwd(
     Y,
     MEAN,
     RSTD,
-    COUNTERS,
     SUMS,
     X,
     WEIGHT,
@@ -160,7 +170,7 @@ def _group_norm_fwd(
     SPAN: tl.constexpr = PIECES * BLOCK_POSITIONS
     n_positions = n_chunks * CHUNK
     size = n_channels * n_positions
-    turn = _turn(COUNTERS)
+    turn = _turn(SUMS, lag)
     part = turn - lag
     group, channels, position, at = _place(
         part, n_parts, across, n_channels, n_positions, SPAN, BLOCK_CHANNELS
@@ -171,7 +181,7 @@ def _group_norm_fwd(
     channels += group % n_groups * n_channels
     weight = _of_channels(WEIGHT, channels, there, 1.0)
     bias = _of_channels(BIAS, channels, there, 0.0)
-    if COUNTERS is None:
+    if SUMS is None:
         x = pieces.load(X + at, there, left, PIECES, BLOCK_POSITIONS)
         mean, square = _statistics(x, there, left, size, PIECES, BLOCK_POSITIONS)
     else:
@@ -186,10 +196,10 @@ def _group_norm_fwd(
         mean, square = _statistics(x, ahead, n_positions - start, count, PIECES, BLOCK_POSITIONS)
         if not HELD:
             x = pieces.load(X + at, there, left, PIECES, BLOCK_POSITIONS)
-        _publish(COUNTERS, SUMS, turn, n_parts, mean, square, exists)
+        _publish(SUMS, turn, mean, square, exists)
         if part < 0:  # the first programs only take sums
             return
-        means, squares = _await(COUNTERS, SUMS, group, n_parts, BLOCK_PARTS)
+        means, squares = _await(SUMS, group, n_parts, BLOCK_PARTS)
         parts = tl.arange(0, BLOCK_PARTS)
         counts = _count(parts, across, n_channels, n_positions, SPAN, BLOCK_CHANNELS)
         counts = tl.where(parts < n_parts, counts, 0.0)
@@ -206,7 +216,7 @@ def _group_norm_fwd(
     shift = tl.where(folded, bias - mean * scale, bias)
     for piece in tl.static_range(PIECES):
         positions = pieces.columns(piece, BLOCK_POSITIONS)
-        y = (x[piece].to(tl.float32) - centre) * scale + shift
+        y = (pieces.again(x[piece]).to(tl.float32) - centre) * scale + shift
         mask = there & (positions < left)
         # Out of the cache first: what is read again may be there.
         tl.store(Y + at + positions, y.to(Y.dtype.element_ty), mask, eviction_policy="evict_first")
@@ -217,7 +227,6 @@ def _group_norm_bwd(
     DX,
     DWEIGHT_PARTS,
     DBIAS_PARTS,
-    COUNTERS,
     SUMS,
     DY,
     X,
@@ -241,7 +250,7 @@ def _group_norm_bwd(
     SPAN: tl.constexpr = PIECES * BLOCK_POSITIONS
     n_positions = n_chunks * CHUNK
     size = n_channels * n_positions
-    turn = _turn(COUNTERS)
+    turn = _turn(SUMS, lag)
     exists = turn < tl.num_programs(0) - lag  # the last programs only make dx
     group, channels, position, at = _place(
         turn, n_parts, across, n_channels, n_positions, SPAN, BLOCK_CHANNELS
@@ -270,7 +279,7 @@ def _group_norm_bwd(
         tl.store(DBIAS_PARTS + place, s, mask=there)
     if DX is not None:
         level, slope = tl.sum(weight * s), tl.sum(weight * t)
-        if COUNTERS is not None:
+        if SUMS is not None:
             part = turn - lag
             group, channels, position, at = _place(
                 part, n_parts, across, n_channels, n_positions, SPAN, BLOCK_CHANNELS
@@ -285,16 +294,16 @@ def _group_norm_bwd(
                 rstd = tl.load(RSTD + group, mask=part >= 0, other=0.0)
                 first = group % n_groups * n_channels
                 weight = _of_channels(WEIGHT, first + channels, there, 1.0)
-            _publish(COUNTERS, SUMS, turn, n_parts, level, slope, exists)
+            _publish(SUMS, turn, level, slope, exists)
             if part < 0:  # the first programs only take sums
                 return
-            levels, slopes = _await(COUNTERS, SUMS, group, n_parts, BLOCK_PARTS)
+            levels, slopes = _await(SUMS, group, n_parts, BLOCK_PARTS)
             level, slope = tl.sum(levels), tl.sum(slopes)
         level, slope = numerics.divide(level, size), numerics.divide(slope, size)
         for piece in tl.static_range(PIECES):
             positions = pieces.columns(piece, BLOCK_POSITIONS)
-            xhat = (x[piece].to(tl.float32) - mean) * rstd
-            dx = (dy[piece].to(tl.float32) * weight - level - xhat * slope) * rstd
+            xhat = (pieces.again(x[piece]).to(tl.float32) - mean) * rstd
+            dx = (pieces.again(dy[piece]).to(tl.float32) * weight - level - xhat * slope) * rstd
             mask = there & (positions < left)
             tl.store(DX + at + positions, dx.to(DX.dtype.element_ty), mask=mask)
 
@@ -308,13 +317,19 @@ _ROOM = 4
 # may be tried. Of a group that has more elements than these a program holds a part; where it reads
 # that again, `resident` says how far behind its sums y or dx are made: too near, programs wait; too
 # far, the L2 cache has lost the part.
+_ITS_OWN = {"per_thread": (16, 8, 32, 64, 128)}
 FORWARD = ByWidth(
     {"elements": 16384, "per_thread": 16, "resident": 16},
-    {8192: {"per_thread": 32}, 32768: {"elements": 8192, "per_thread": 64}},
+    {8192: {"per_thread": 32}, 32768: {"per_thread": 128}},
+    choices=_ITS_OWN,
 )
 BACKWARD = ByWidth(
-    {"elements": 16384, "per_thread": 16, "resident": 16},
-    {32768: {"elements": 8192, "per_thread": 64}},
+    {"elements": 16384, "per_thread": 16, "resident": 16, "registers": 255},
+    {
+        32768: {"elements": 4096, "per_thread": 64, "registers": 96},
+        262144: {"elements": 8192},
+    },
+    choices=_ITS_OWN,
 )
 
 
@@ -326,11 +341,9 @@ def forward(
     y, mean, rstd = _outputs(x, num_groups)
     channels, positions = _sizes(x, num_groups)
     tile = channel_tile(channels, positions, FORWARD)
-    programs, counters, sums, arguments = _launch(x, num_groups, tile)
+    programs, sums, arguments = _launch(x, num_groups, tile)
     with device_of(x):
-        _group_norm_fwd[(programs,)](
-            y, mean, rstd, counters, sums, x, weight, bias, eps, **arguments
-        )
+        _group_norm_fwd[(programs,)](y, mean, rstd, sums, x, weight, bias, eps, **arguments)
     return y, mean, rstd
 
 
@@ -351,11 +364,9 @@ def backward(
     across = triton.cdiv(positions, tile.pieces * tile.block_cols)
     rows = (x.shape[0] * across, x.shape[1])
     parts = [x.new_empty(rows, dtype=torch.float32) if need else None for need in needs[1:]]
-    programs, counters, sums, arguments = _launch(x, num_groups, tile)
+    programs, sums, arguments = _launch(x, num_groups, tile)
     with device_of(x):
-        _group_norm_bwd[(programs,)](
-            dx, *parts, counters, sums, dy, x, weight, mean, rstd, **arguments
-        )
+        _group_norm_bwd[(programs,)](dx, *parts, sums, dy, x, weight, mean, rstd, **arguments)
     given = [part for part in parts if part is not None]
     grads = add_all_parts(given, [x.shape[1:2]] * len(given), x.dtype)
     return grads if dx is None else [dx, *grads]
@@ -363,7 +374,7 @@ def backward(
 
 def _launch(
     x: Tensor, num_groups: int, tile: Tile
-) -> tuple[int, Tensor | None, Tensor | None, dict[str, int]]:
+) -> tuple[int, Tensor | None, dict[str, int | None]]:
     """How many programs there are, through what they speak to each other, and the arguments that
     both kernels take.
     """
@@ -371,12 +382,12 @@ def _launch(
     across = triton.cdiv(positions, tile.pieces * tile.block_cols)
     parts = triton.cdiv(channels, tile.block_rows) * across
     groups = x.shape[0] * num_groups
-    counters = sums = None
+    sums = None
     lag = 0
     held = parts * _ROOM <= multiprocessors(x)
     if parts > 1:
-        counters = x.new_zeros(1 + groups, dtype=torch.int32)
-        sums = x.new_empty((groups * parts, 2), dtype=torch.float32)
+        # Two of each part, and how many parts are somebody's turn; -1 says nothing has been left.
+        sums = x.new_full((groups * parts + 1,), -1, dtype=torch.int64)
         if not held:
             # The rest of a group, and what else is on its way at the same time.
             lag = parts - 1 + max(1, tile.resident // tile.num_warps) * multiprocessors(x)
@@ -395,8 +406,9 @@ def _launch(
         "BLOCK_CHANNELS": tile.block_rows,
         "BLOCK_POSITIONS": tile.block_cols,
         "num_warps": tile.num_warps,
+        "maxnreg": tile.registers,
     }
-    return groups * parts + lag, counters, sums, arguments
+    return groups * parts + lag, sums, arguments
 
 
 def _sizes(x: Tensor, num_groups: int) -> tuple[int, int]:

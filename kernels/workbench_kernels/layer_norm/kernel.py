@@ -156,6 +156,7 @@ def _layer_norm_bwd(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_COLS: tl.constexpr,
     STAGES: tl.constexpr,
+    KEPT: tl.constexpr,
 ):
     """Every so many rows: whole ones, or without DX a block of their columns."""
     side = tl.program_id(1) * PIECES * BLOCK_COLS
@@ -201,7 +202,13 @@ def _layer_norm_bwd(
                 level = level * share * rstd - mean * slope
                 for piece in tl.static_range(PIECES):
                     cols = pieces.places(rows, piece, BLOCK_COLS)
-                    dx = gs[piece] * rstd - (x[piece].to(tl.float32) * slope + level)
+                    if KEPT:
+                        g, wide = gs[piece], x[piece].to(tl.float32)
+                    else:
+                        above = pieces.again(dy[piece]).to(tl.float32)
+                        g = _scaled(above, WEIGHT, cols, n_cols)
+                        wide = pieces.again(x[piece]).to(tl.float32)
+                    dx = g * rstd - (wide * slope + level)
                     mask = row_mask & (cols < n_cols)
                     tl.store(DX + at + cols, dx.to(DX.dtype.element_ty), mask=mask)
     place = tl.program_id(0) * n_cols + side
@@ -373,6 +380,8 @@ def _launch_bwd(
             STAGES=stages(tile, 2, x.dtype, conditional=True),
             num_warps=tile.num_warps,
             maxnreg=tile.registers,
+            # With so many sums a thread has no registers left.
+            KEPT=tile.pieces * tile.block_cols * tile.block_rows < 64 * 32 * tile.num_warps,
         )
     given = [parts for parts in (dweight_parts, dbias_parts) if parts is not None]
     return add_all_parts(given, [x.shape[-1:]] * len(given), x.dtype)

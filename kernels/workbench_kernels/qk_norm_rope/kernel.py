@@ -353,8 +353,8 @@ def _qk_norm_rope_bwd(
 # With what the kernels are launched; tuning.py says what it means and what may be tried. A program
 # holds `elements` of each of `heads` heads, which share what it read of the tables.
 FORWARD = ByWidth(
-    {"elements": 512, "per_thread": 8, "heads": 2},
-    {128: {"elements": 1024, "per_thread": 16, "heads": 4}, 256: {"heads": 2}},
+    {"elements": 256, "per_thread": 4, "heads": 4},
+    {256: {"elements": 512, "per_thread": 16, "heads": 2}},
     choices={"heads": (4, 2, 8, 1)},
 )
 BACKWARD = ByWidth(
@@ -414,6 +414,7 @@ def forward(
                 FROM=ways[0],
                 TO=ways[1],
                 num_warps=tile.num_warps,
+                maxnreg=tile.registers,
                 **constants(q.shape[-1], cos, per_pair, sections, rows),
             )
     return yq, yk

@@ -79,7 +79,7 @@ def again(piece):
     The compiler keeps what it converted to float32 for whoever converts it again, in twice the
     registers that 16 bits take. Of this it doesn't know that it has converted it.
     """
-    if _COMPILED and piece.dtype.primitive_bitwidth == 16:
+    if _COMPILED and piece.dtype.primitive_bitwidth == 16 and piece.numel > 1:
         piece = tl.inline_asm_elementwise(
             "mov.b32 $0, $1;", "=r,r", [piece], dtype=piece.dtype, is_pure=False, pack=2
         )

@@ -319,15 +319,20 @@ _ROOM = 4
 # far, the L2 cache has lost the part.
 _ITS_OWN = {"per_thread": (16, 8, 32, 64, 128)}
 FORWARD = ByWidth(
-    {"elements": 16384, "per_thread": 16, "resident": 16},
-    {8192: {"per_thread": 32}, 32768: {"per_thread": 128}},
+    {"elements": 16384, "per_thread": 16, "resident": 16, "registers": 255},
+    {
+        8192: {"per_thread": 32},
+        32768: {"elements": 8192, "per_thread": 64, "registers": 64},
+        262144: {"elements": 16384, "per_thread": 128, "registers": 255},
+    },
     choices=_ITS_OWN,
 )
 BACKWARD = ByWidth(
     {"elements": 16384, "per_thread": 16, "resident": 16, "registers": 255},
     {
+        16384: {"per_thread": 32, "registers": 64},
         32768: {"elements": 4096, "per_thread": 64, "registers": 96},
-        262144: {"elements": 8192},
+        262144: {"elements": 8192, "per_thread": 32, "registers": 64},
     },
     choices=_ITS_OWN,
 )

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from workbench_kernels.launch import interpreted
+from workbench_kernels.patching.add_norms import AddNorms
 from workbench_kernels.patching.ahead import built_within
 from workbench_kernels.patching.experts import Experts
 from workbench_kernels.patching.gated_norms import GatedNorms
@@ -25,9 +26,9 @@ from workbench_kernels.patching.rotary import RotaryFunctions
 from workbench_kernels.patching.rule import Rule, Undo, Verdict
 from workbench_kernels.patching.verdicts import Verdicts
 
-# QkNorms takes what the norms and rotary functions are served by.
+# AddNorms and QkNorms take what the norms and rotary functions are served by.
 RULES: tuple[Rule, ...] = (
-    Norms(), GatedNorms(), Mlps(), Experts(), RotaryFunctions(), QkNorms(), FusedLoss()
+    Norms(), GatedNorms(), Mlps(), Experts(), RotaryFunctions(), QkNorms(), AddNorms(), FusedLoss()
 )  # fmt: skip
 _HOOKED = Verdict(reason="its forward was replaced on the instance, as by hooks of accelerate")
 _UNDO: WeakKeyDictionary[nn.Module, list[Undo]] = WeakKeyDictionary()

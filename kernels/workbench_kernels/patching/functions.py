@@ -9,7 +9,7 @@ one of them is replaced later, a patched instance doesn't see it.
 from __future__ import annotations
 
 import dis
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
@@ -34,7 +34,7 @@ class Rebound:
         known = named_globals(owner.forward)
         self.seen, self.options = known, options
         others = {name: replace(known[name], options[name]) for name in options}
-        self.forward = _with_globals(owner.forward, known | others)
+        self.forward = remade(owner.forward, lambda inner: _with_globals(inner, known | others))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebound, self._made_of
@@ -85,8 +85,9 @@ def _same(seen: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     return seen.keys() == now.keys() and all(seen[name] is now[name] for name in seen)
 
 
-def _with_globals(function: Any, known: dict[str, Any]) -> FunctionType:
-    """A copy with these globals; under decorators of functools.wraps, which are copied around it.
+def remade(function: Any, make: Callable[[FunctionType], FunctionType]) -> FunctionType:
+    """What `make` makes of a function; under decorators of functools.wraps, which are copied around
+    it.
 
     Raises:
         TypeError: it is no function of Python, or a decorator doesn't hold it in its closure.
@@ -95,22 +96,31 @@ def _with_globals(function: Any, known: dict[str, Any]) -> FunctionType:
         raise TypeError(f"its forward is a {type(function).__name__}, which can't be copied")
     inner = getattr(function, "__wrapped__", None)
     if inner is None:
-        if any(step.opname in _ASSIGN for step in dis.get_instructions(function)):
-            raise TypeError("its forward assigns globals")
-        # Without __name__: by that, torch.compile would look globals up in the file after all.
-        scope = {**known, "__builtins__": function.__globals__["__builtins__"]}
-        return _copy(function, scope, function.__closure__)
+        return make(function)
     cells = function.__closure__ or ()
     holds = [_content(cell) is inner for cell in cells]
     if not any(holds):
         raise TypeError("a decorator of its forward can't be copied")
-    copy = _with_globals(inner, known)
+    copy = remade(inner, make)
     closure = tuple(
         CellType(copy) if held else cell for held, cell in zip(holds, cells, strict=True)
     )
     decorated = _copy(function, function.__globals__, closure)
     decorated.__dict__["__wrapped__"] = copy
     return decorated
+
+
+def with_code(function: FunctionType, code: CodeType, cells: Sequence[CellType]) -> FunctionType:
+    """A copy with other code, which has these variables of its surroundings."""
+    return _copy(function, function.__globals__, tuple(cells), code)
+
+
+def _with_globals(function: FunctionType, known: dict[str, Any]) -> FunctionType:
+    if any(step.opname in _ASSIGN for step in dis.get_instructions(function)):
+        raise TypeError("its forward assigns globals")
+    # Without __name__: by that, torch.compile would look globals up in the file after all.
+    scope = {**known, "__builtins__": function.__globals__["__builtins__"]}
+    return _copy(function, scope, function.__closure__)
 
 
 def _content(cell: CellType) -> Any:
@@ -121,9 +131,13 @@ def _content(cell: CellType) -> Any:
 
 
 def _copy(
-    function: FunctionType, scope: dict[str, Any], closure: tuple[CellType, ...] | None
+    function: FunctionType,
+    scope: dict[str, Any],
+    closure: tuple[CellType, ...] | None,
+    code: CodeType | None = None,
 ) -> FunctionType:
-    copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, closure)
+    code = code or function.__code__
+    copy = FunctionType(code, scope, function.__name__, function.__defaults__, closure)
     copy.__kwdefaults__ = function.__kwdefaults__
     copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
     copy.__doc__, copy.__annotations__ = function.__doc__, function.__annotations__

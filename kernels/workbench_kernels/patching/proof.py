@@ -69,8 +69,8 @@ def prove(
 
 
 def prove_each(
-    theirs: Callable[..., Tensor],
-    ours: Callable[..., Tensor],
+    theirs: Callable[..., Tensor | tuple[Tensor, ...]],
+    ours: Callable[..., Tensor | tuple[Tensor, ...]],
     cases: Iterable[Mapping[str, Tensor]],
 ) -> Proof:
     """The worst that is seen with any of these tensors, or the first that is wrong."""

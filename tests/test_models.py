@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from workbench.errors import EvidenceError, UsageError
-from workbench.models import Coverage, Row, census, coverage, tiny, training
+from workbench.models import Coverage, Row, census, coverage, processes, tiny, training
 
 ROOT = Path(__file__).parents[1]
 LOSS = {"linear_cross_entropy": 1}
@@ -159,14 +159,15 @@ def test_a_process_that_dies_is_a_row() -> None:
         def close(self) -> None:
             pass
 
-    assert census._answer(End(), dead) == "its process ended with -9"  # type: ignore[arg-type]
+    assert processes._answer(End(), dead, 1.0) == "its process ended with -9"  # type: ignore[arg-type]
 
 
 def test_types_are_tried_now() -> None:
     done = workbench("models", "llama", "--json")
     assert done.returncode == 0, done.stderr
     (row,) = Coverage.model_validate_json(done.stdout).rows
-    assert row.standing != "wrong" and row.ran["rms_norm"] == 5
+    assert row.standing == "whole"
+    assert (row.ran["rms_norm"], row.ran["fused_add_rms_norm"]) == (3, 2)
 
 
 @pytest.mark.parametrize(

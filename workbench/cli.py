@@ -238,6 +238,7 @@ def bench(
 app.command()(commands.autopatch)
 app.command()(commands.models)
 app.command()(commands.revise)
+app.command()(commands.step)
 app.command()(commands.tune)
 
 

@@ -7,6 +7,7 @@ from workbench.commands.models import models
 from workbench.commands.new import new
 from workbench.commands.profile import app as profile
 from workbench.commands.revise import revise
+from workbench.commands.step import step
 from workbench.commands.tune import tune
 
-__all__ = ["autopatch", "models", "new", "profile", "revise", "tune"]
+__all__ = ["autopatch", "models", "new", "profile", "revise", "step", "tune"]

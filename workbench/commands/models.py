@@ -61,7 +61,7 @@ def _train(terminal: Terminal, types: Sequence[str]) -> None:
     Raises:
         VerificationFailed: one learns something else with the library, or can't be trained.
     """
-    known = _known(types)
+    known = known_types(types)
     from workbench.models import census
 
     found = census.trained(known, _Counted(terminal, len(known)))
@@ -88,13 +88,13 @@ def _tried(terminal: Terminal, types: Sequence[str], every: bool) -> Coverage:
     Raises:
         UsageError: transformers is not installed, or has no such type.
     """
-    known = _known(None if every else types)
+    known = known_types(None if every else types)
     from workbench.models import census
 
     return census.census(known, _Counted(terminal, len(known)))
 
 
-def _known(types: Sequence[str] | None) -> list[str]:
+def known_types(types: Sequence[str] | None) -> list[str]:
     """These types, or all that there are.
 
     Raises:

@@ -51,7 +51,7 @@ _OPTIONAL = frozenset(
     | {"topk_group", "num_experts_per_tok"}
 )
 # What a file has beside the configuration: where it came from, how its weights are stored.
-_NOT_ITS_OWN = frozenset({"model_type", "auto_map", "quantization_config", "_name_or_path"})
+NOT_ITS_OWN = frozenset({"model_type", "auto_map", "quantization_config", "_name_or_path"})
 # What is tried on top, one after the other, until a model of the type runs.
 CHANGES: tuple[Mapping[str, int], ...] = (
     {},
@@ -145,7 +145,7 @@ def _shrunk(
 ) -> Any:
     """A config whose sizes are small, and those of its parts; the rest as asked, or its own."""
     parts = set(getattr(kind, "sub_configs", None) or ())
-    kept = {name: value for name, value in asked.items() if name not in parts | _NOT_ITS_OWN}
+    kept = {name: value for name, value in asked.items() if name not in parts | NOT_ITS_OWN}
     default = kind(**copy.deepcopy(kept))
     given = kept | dict(_small_fields(default.to_dict(), small))
     for name in sorted(parts):

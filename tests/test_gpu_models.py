@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from calls import Calls
 
-from workbench.models import census
+from workbench.models import census, steps
 from workbench_kernels.patching import patch
+from workbench_kernels.patching.checkpoints import keep_attention
 from workbench_kernels.patching.verdicts import Verdicts
 
 pytestmark = [
@@ -64,3 +66,44 @@ def test_a_gated_mlp_needs_less_memory() -> None:
     plain = peak()
     patch(mlp, verdicts=Verdicts())
     assert peak() <= plain - 2 * rows * inner * 2
+
+
+TINY = {
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 1024,
+}
+
+
+def test_steps_are_timed() -> None:
+    """Liger's, if it is installed; else it says so."""
+    setting = steps.Setting(type="llama", config=TINY, rows=2, tokens=256, kept=2**20)
+    found = steps.measure(setting, 3, lambda contender: None)
+    plain, liger, ours = found.timed
+    for timed in (plain, ours) if "not installed" in liger.problem else found.timed:
+        assert len(timed.seconds) == 3 and timed.peak > 0, timed.problem
+        assert timed.losses == pytest.approx(plain.losses, rel=1e-2)
+
+
+@pytest.mark.parametrize("served", [False, True])
+def test_checkpoints_keep_attention(served: bool) -> None:
+    """Whichever kernel PyTorch takes."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokens = torch.randint(1024, (2, 256), device="cuda")
+
+    def attentions(given: dict[str, object]) -> int:
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(LlamaConfig(**TINY)).to("cuda", torch.bfloat16).train()
+        if served:
+            patch(model, verdicts=Verdicts())
+        model.activation_checkpointing_enable(given)
+        with Calls() as calls:
+            model(input_ids=tokens, labels=tokens).loss.backward()
+        forward = [op for op in calls.ops if op.startswith("_scaled_dot_product_")]
+        return sum(calls.ops[op] for op in forward if not op.endswith("_backward"))
+
+    assert attentions({"use_reentrant": False}) == 4
+    assert attentions(keep_attention()) == 2

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pytest
 import torch
+from calls import Calls
 from models import model, same_step, step, tokens
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import CheckpointPolicy, SelectiveCheckpointContext, checkpoint
 
 from workbench_kernels.patching import patch
@@ -22,16 +21,6 @@ SIZE = 2 * 9 * 32 * 4  # bytes of a layer's result: 2 rows of 9 tokens, 32 featu
 ATTENTION = "_scaled_dot_product_flash_attention_for_cpu"
 
 
-class _Calls(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.ops: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.ops[func.overloadpacket.__name__] += 1
-        return func(*args, **(kwargs or {}))
-
-
 def _checkpointed(made: nn.Module, limit: int | None) -> Any:
     """What its checkpoints are made by."""
     given = keep_attention(limit)
@@ -41,7 +30,7 @@ def _checkpointed(made: nn.Module, limit: int | None) -> Any:
 
 
 def _forwards(made: nn.Module) -> int:
-    with _Calls() as calls:
+    with Calls() as calls:
         step(made)
     assert calls.ops[f"{ATTENTION}_backward"] == LAYERS
     return calls.ops[ATTENTION]
@@ -93,7 +82,7 @@ def test_any_function_that_is_checkpointed() -> None:
     def attends(x: Tensor) -> Tensor:
         return nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True).sin()
 
-    with _Calls() as calls:
+    with Calls() as calls:
         y = checkpoint(attends, x, **given)
         assert given["context_fn"].held == x.numel() * 4
         y.sum().backward()

@@ -51,6 +51,7 @@ def step(
         if as_json:
             terminal.answer(found.model_dump(mode="json"))
         else:
+            terminal.facts("trained", steps_table.about(found))
             terminal.table("step", list(steps_table.rows(found)))
         if write:
             terminal.facts("written", steps_table.write(root, found))

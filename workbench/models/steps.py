@@ -123,6 +123,8 @@ def _timed(setting: Setting, steps: int, contender: str) -> Timed:
             seen.append(next(training))  # which waits for the GPU
             torch.cuda.synchronize()
             seconds.append(perf_counter() - begun)
+    except UsageError as error:
+        return Timed(contender=contender, problem=str(error))
     except Exception as error:
         return Timed(contender=contender, problem=said(error))
     return Timed(

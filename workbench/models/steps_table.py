@@ -17,7 +17,7 @@ PATH = f"{LIBRARY}/patching/steps.json"
 BEGIN, END = "<!-- steps: begin -->", "<!-- steps: end -->"
 EMPTY = "No step of a model has been recorded yet, so there is no number to show."
 _ALL = TypeAdapter(tuple[Steps, ...])
-_HEAD = ("model", "GPU", "trained by", "a step", "tokens a second", f"over {PLAIN}", "peak")
+_HEAD = ("trained by", "a step", "tokens a second", f"over {PLAIN}", "peak")
 
 
 def load(root: Path) -> tuple[Steps, ...]:
@@ -40,10 +40,18 @@ def table(records: Sequence[Steps]) -> str:
     """A row for each contender of each record; a sentence if there is none."""
     if not records:
         return f"{EMPTY}\n"
-    lines = [_line(_HEAD), _line(["---"] * len(_HEAD))]
-    lines += [_line(row.values()) for record in records for row in rows(record)]
+    head = ["model", "GPU", *_HEAD]
+    lines = [_line(head), _line(["---"] * len(head))]
+    for record in records:
+        lines += [_line([*about(record), *row.values()]) for row in rows(record)]
     notes = [f"\n{_note(record)}" for record in records]
     return "\n".join([*lines, *notes]) + "\n"
+
+
+def about(record: Steps) -> list[str]:
+    """What was trained, and where."""
+    setting = record.setting
+    return [f"{setting.type}, {setting.rows} x {setting.tokens} tokens", record.device]
 
 
 def rows(record: Steps) -> Iterator[dict[str, str]]:
@@ -62,8 +70,7 @@ def rows(record: Steps) -> Iterator[dict[str, str]]:
             cells += [f"{timed.peak / 2**30:.2f} GiB"]
         else:
             cells += [timed.problem, "", "", ""]
-        model = f"{setting.type}, {setting.rows} x {setting.tokens} tokens"
-        yield dict(zip(_HEAD, [model, record.device, *cells], strict=True))
+        yield dict(zip(_HEAD, cells, strict=True))
 
 
 def updated(text: str, records: Sequence[Steps], file: str) -> str:

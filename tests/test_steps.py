@@ -33,7 +33,7 @@ SEEN = Steps(
     workbench={"version": "0.1.0", "commit": "0123456789abcdef-dirty"},
     timed=(
         Timed(contender=PLAIN, version="5.24.0", seconds=(4.0, 4.5, 3.9), peak=100 * 2**30),
-        Timed(contender=LIGER, problem="UsageError: Liger is not installed"),
+        Timed(contender=LIGER, problem="Liger is not installed"),
         Timed(contender=OURS, version="0.1.0", seconds=(3.2, 3.1, 3.3), peak=2**36),
     ),
 )
@@ -78,6 +78,8 @@ def test_a_contender_is_timed_or_says_why_not(monkeypatch: pytest.MonkeyPatch) -
     timed = steps._timed(SETTING, 2, PLAIN)
     assert not timed.problem and timed.peak == 7 and timed.version
     assert len(timed.seconds) == 2 and len(timed.losses) == 4
+    monkeypatch.setattr(steps, "find_spec", lambda name: None)
+    assert steps._timed(SETTING, 2, LIGER).problem == "Liger is not installed"
     wrong = SETTING.model_copy(update={"config": {**TINY, "num_attention_heads": 5}})
     assert "ValueError" in steps._timed(wrong, 2, PLAIN).problem
 
@@ -94,7 +96,7 @@ def test_the_table() -> None:
     where = "| llama, 8 x 4096 tokens | A GPU |"
     assert lines[2:5] == [
         f"{where} transformers 5.24.0 | 4.000 s | 8192 | 1.000 | 100.00 GiB |",
-        f"{where} liger-kernel | UsageError: Liger is not installed |  |  |  |",
+        f"{where} liger-kernel | Liger is not installed |  |  |  |",
         f"{where} workbench 0.1.0 | 3.200 s | 10240 | 1.250 | 64.00 GiB |",
     ]
     assert lines[-1] == (

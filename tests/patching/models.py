@@ -54,6 +54,15 @@ def step(made: nn.Module) -> Step:
     return loss.detach(), {n: p.grad.clone() for n, p in named if p.grad is not None}
 
 
+def launched(made: nn.Module) -> dict[str, int]:
+    """The library's ops of a step, and how often."""
+    from workbench.models.launches import Launches
+
+    with Launches() as launches:
+        step(made)
+    return dict(launches.ops)
+
+
 def same_step(
     one: tuple[Tensor, dict[str, Tensor]], other: tuple[Tensor, dict[str, Tensor]]
 ) -> None:

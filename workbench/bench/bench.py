@@ -181,10 +181,17 @@ def plan(dtype: str | None, sizes: Sequence[str], rounds: int | None) -> Plan:
     chosen = getattr(torch, dtype, None) if dtype else None
     if dtype and not (isinstance(chosen, torch.dtype) and chosen.is_floating_point):
         raise UsageError(f"{dtype!r} is no dtype of floating point", "bfloat16, float16 or float32")
-    found = []
-    for size in sizes:
-        matched = re.fullmatch(r"(\d+)[x,](\d+)", size)
-        if matched is None or "0" in matched.groups():
-            raise UsageError(f"{size!r} is no size", "as in 8192x4096")
-        found.append((int(matched[1]), int(matched[2])))
+    found = [size(text) for text in sizes]
     return Plan(found or None, chosen, rounds=rounds or ROUNDS)
+
+
+def size(text: str) -> tuple[int, int]:
+    """Rows and columns, as a command line has them: 8192x4096.
+
+    Raises:
+        UsageError: it is no size.
+    """
+    matched = re.fullmatch(r"(\d+)[x,](\d+)", text)
+    if matched is None or "0" in matched.groups():
+        raise UsageError(f"{text!r} is no size", "as in 8192x4096")
+    return int(matched[1]), int(matched[2])

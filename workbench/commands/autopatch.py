@@ -94,7 +94,7 @@ def _named(kind: str | None, config: Path | None) -> tuple[str, dict[str, Any]]:
     Raises:
         UsageError: neither says which type, or both do, differently.
     """
-    given = {} if config is None else _read(config)
+    given = {} if config is None else read_config(config)
     named = given.get("model_type")
     if kind is None and not isinstance(named, str):
         raise UsageError(
@@ -106,7 +106,12 @@ def _named(kind: str | None, config: Path | None) -> tuple[str, dict[str, Any]]:
     return kind or str(named), given
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_config(file: Path) -> dict[str, Any]:
+    """What a model's config.json has.
+
+    Raises:
+        UsageError: it can't be read, or is none.
+    """
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

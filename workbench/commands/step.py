@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from workbench import session
+from workbench.commands.autopatch import read_config
 from workbench.console import Terminal
 from workbench.errors import UsageError, VerificationFailed
 from workbench.options import Json
@@ -29,7 +29,7 @@ def step(
     as_json: Json = False,
 ) -> None:
     """Time a model's training step on a GPU: as transformers has it, with Liger, and patched."""
-    from workbench.bench.bench import plan
+    from workbench.bench.bench import size
     from workbench.commands.models import known_types
     from workbench.jobs import lock
     from workbench.models import steps as timing
@@ -38,7 +38,7 @@ def step(
     with Terminal(as_json) as terminal:
         root = session.engine(terminal).repository.root
         known_types([kind])
-        ((rows, tokens),) = plan(None, [batch], None).sizes or ()
+        rows, tokens = size(batch)
         setting = timing.Setting(
             type=kind,
             config={} if config is None else _read(config, kind),
@@ -65,11 +65,8 @@ def _read(file: Path, kind: str) -> dict[str, Any]:
     Raises:
         UsageError: it can't be read, or is of another type.
     """
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{file} can't be read: {error}", "--config is a config.json") from error
-    if not isinstance(config, dict) or config.get("model_type", kind) != kind:
+    config = read_config(file)
+    if config.get("model_type", kind) != kind:
         raise UsageError(f"{file} is no configuration of a {kind!r}", f"workbench step {kind}")
     from workbench.models import tiny
 

@@ -8,7 +8,10 @@ one of them is replaced later, a patched instance doesn't see it.
 
 from __future__ import annotations
 
+import ast
 import dis
+import inspect
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CellType, CodeType, FunctionType
 from typing import Any
@@ -70,6 +73,16 @@ def named_globals(function: Callable[..., Any]) -> dict[str, Any]:
     known = getattr(function, "__globals__", {})
     names = _names(function.__code__) if isinstance(function, FunctionType) else ()
     return {name: known[name] for name in dict.fromkeys(names) if name in known}
+
+
+def definition(function: Callable[..., Any]) -> ast.FunctionDef | None:
+    """The source of a function, under its decorators; None where there is none to be had."""
+    try:
+        source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
+        (found,) = ast.parse(source).body
+    except (OSError, TypeError, SyntaxError, ValueError):  # it has no source, or several functions
+        return None
+    return found if isinstance(found, ast.FunctionDef) else None
 
 
 def _names(code: CodeType) -> Iterator[str]:

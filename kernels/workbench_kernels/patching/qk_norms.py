@@ -9,8 +9,6 @@ source has it: heads that are yet to be computed must not get into code that is 
 from __future__ import annotations
 
 import ast
-import inspect
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -19,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench_kernels.patching import norms
+from workbench_kernels.patching.functions import definition
 from workbench_kernels.patching.instance import SETTINGS, bind
 from workbench_kernels.patching.layouts import ROWS
 from workbench_kernels.patching.proof import Proof, dtypes_of, prove, worst
@@ -88,13 +87,11 @@ def _come_first(module: nn.Module, names: Sequence[str]) -> bool:
 
 @cache
 def _in_order(forward: Callable[..., Any], norms: tuple[str, ...], rotary: tuple[str, ...]) -> bool:
-    try:
-        source = textwrap.dedent(inspect.getsource(inspect.unwrap(forward)))
-        (function,) = ast.parse(source).body
-    except (OSError, TypeError, SyntaxError, ValueError):  # it has no source, or several functions
+    function = definition(forward)
+    if function is None:
         return False
     normed, turned = dict[str, int](), -1
-    for place, statement in enumerate(getattr(function, "body", ())):
+    for place, statement in enumerate(function.body):
         # What a statement holds in blocks of its own may not be reached.
         plain = isinstance(statement, ast.Assign | ast.AnnAssign | ast.Expr)
         for node in ast.walk(statement):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import textwrap
 from collections.abc import Callable, Iterator
 from functools import cache
 from types import CellType, CodeType, FunctionType
@@ -17,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from workbench_kernels.patching.functions import remade, with_code
+from workbench_kernels.patching.functions import definition, remade, with_code
 
 # Gives the norm of a sum, and the sum, of the norm and the two that are added.
 AddNorm = Callable[[nn.Module, Any, Any], tuple[Any, Any]]
@@ -77,11 +76,8 @@ def _parsed(function: FunctionType) -> ast.FunctionDef | None:
     code = function.__code__
     if code.co_freevars:
         return None
-    try:
-        (found,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
-    except (OSError, TypeError, SyntaxError, ValueError):  # it has no source, or several functions
-        return None
-    if not isinstance(found, ast.FunctionDef):
+    found = definition(function)
+    if found is None:
         return None
     ast.increment_lineno(found, code.co_firstlineno - 1)
     found.decorator_list, found.returns = [], None

@@ -22,6 +22,7 @@ from tuning_fixtures import (
     measurement,
 )
 
+import workbench_kernels
 from workbench.bench.contest import Direction, beaten, interleave
 from workbench.bench.measurement import OURS, Measurement
 from workbench.bench.statistics import Interval
@@ -34,7 +35,7 @@ from workbench.tune.sweep import KERNEL, Sweep
 from workbench.tune.tables import EVERY, rewritten, tables
 from workbench.tune.tune import Outcome, Proposer, Tuning
 from workbench.tune.wave import Idea, Ratio, floors, times
-from workbench_kernels import tuning
+from workbench_kernels import ops, tuning
 from workbench_kernels.tuning import CHOICES
 
 START = Idea(name="as it is", hypothesis="", expected=0.0, sources={KERNEL: SOURCE})
@@ -116,6 +117,12 @@ def test_a_table_governs_the_direction_that_it_is_named_after() -> None:
         "FORWARD": ["forward"],
         "X": ["forward", "backward"],
     }
+
+
+@pytest.mark.parametrize("op", ops())
+def test_what_the_librarys_kernels_declare_is_read(op: str) -> None:
+    source = (Path(workbench_kernels.__file__).parent / op / "kernel.py").read_text()
+    assert {"FORWARD", "BACKWARD"} <= {*tables(source)}
 
 
 # The sweep

@@ -317,7 +317,6 @@ _ROOM = 4
 # may be tried. Of a group that has more elements than these a program holds a part; where it reads
 # that again, `resident` says how far behind its sums y or dx are made: too near, programs wait; too
 # far, the L2 cache has lost the part.
-_ITS_OWN = {"per_thread": (16, 8, 32, 64, 128)}
 FORWARD = ByWidth(
     {"elements": 16384, "per_thread": 16, "resident": 16, "registers": 255},
     {
@@ -325,7 +324,7 @@ FORWARD = ByWidth(
         32768: {"elements": 8192, "per_thread": 64, "registers": 64},
         262144: {"elements": 16384, "per_thread": 128, "registers": 255},
     },
-    choices=_ITS_OWN,
+    choices={"per_thread": (16, 8, 32, 64, 128)},
 )
 BACKWARD = ByWidth(
     {"elements": 16384, "per_thread": 16, "resident": 16, "registers": 255},
@@ -334,7 +333,7 @@ BACKWARD = ByWidth(
         32768: {"elements": 4096, "per_thread": 64, "registers": 96},
         262144: {"elements": 8192, "per_thread": 32, "registers": 64},
     },
-    choices=_ITS_OWN,
+    choices={"per_thread": (16, 8, 32, 64, 128)},
 )
 
 

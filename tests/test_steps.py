@@ -15,7 +15,7 @@ import torch
 
 from workbench.errors import EvidenceError, UsageError
 from workbench.models import steps, steps_table
-from workbench.models.steps import LIGER, OURS, PLAIN, Setting, Steps, Timed
+from workbench.models.steps import LIGER, OURS, PLAIN, Contender, Setting, Steps, Timed
 
 ROOT = Path(__file__).parents[1]
 TINY = {
@@ -27,14 +27,15 @@ TINY = {
 }
 SETTING = Setting(type="llama", config=TINY, rows=2, tokens=9)
 SEEN = Steps(
-    setting=Setting(type="llama", config={"num_hidden_layers": 32}, kept=3 * 2**30),
+    setting=Setting(type="llama", config={"num_hidden_layers": 32}),
     device="A GPU",
     versions={"torch": "2.13.0"},
     workbench={"version": "0.1.0", "commit": "0123456789abcdef-dirty"},
     timed=(
-        Timed(contender=PLAIN, version="5.24.0", seconds=(4.0, 4.5, 3.9), peak=100 * 2**30),
-        Timed(contender=LIGER, problem="Liger is not installed"),
-        Timed(contender=OURS, version="0.1.0", seconds=(3.2, 3.1, 3.3), peak=2**36),
+        Timed(trainer=PLAIN, version="5.24.0", seconds=(4.0, 4.5, 3.9), peak=100 * 2**30),
+        Timed(trainer=LIGER, problem="Liger is not installed"),
+        Timed(trainer=OURS, version="0.1.0", seconds=(3.2, 3.1, 3.3), peak=2**36),
+        Timed(trainer=OURS, kept=3 * 2**30, version="0.1.0", seconds=(3.0, 2.0, 4.0), peak=2**36),
     ),
 )
 
@@ -44,15 +45,16 @@ def workbench(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ)
 
 
-def _first(contender: str, setting: Setting = SETTING, count: int = 3) -> list[float]:
-    return list(itertools.islice(steps.losses(setting, contender, torch.device("cpu")), count))
+def _first(trainer: str, kept: int = 0, count: int = 3) -> list[float]:
+    contender = Contender(trainer, kept)
+    return list(itertools.islice(steps.losses(SETTING, contender, torch.device("cpu")), count))
 
 
 def test_contenders_learn_the_same_and_something() -> None:
     plain, ours = _first(PLAIN), _first(OURS)
     assert len({*plain}) == 3
     assert ours == pytest.approx(plain, rel=2e-3)
-    assert _first(OURS, SETTING.model_copy(update={"kept": 2**20})) == ours
+    assert _first(OURS, kept=2**20) == ours
 
 
 def test_only_ours_is_patched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,33 +77,43 @@ def test_a_contender_is_timed_or_says_why_not(monkeypatch: pytest.MonkeyPatch) -
     for name in ("synchronize", "reset_peak_memory_stats"):
         monkeypatch.setattr(torch.cuda, name, lambda: None)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 7)
-    timed = steps._timed(SETTING, 2, PLAIN)
+    timed = steps._timed(SETTING, 2, Contender(PLAIN))
     assert not timed.problem and timed.peak == 7 and timed.version
     assert len(timed.seconds) == 2 and len(timed.losses) == 4
     monkeypatch.setattr(steps, "find_spec", lambda name: None)
-    assert steps._timed(SETTING, 2, LIGER).problem == "Liger is not installed"
+    assert steps._timed(SETTING, 2, Contender(LIGER)).problem == "Liger is not installed"
     wrong = SETTING.model_copy(update={"config": {**TINY, "num_attention_heads": 5}})
-    assert "ValueError" in steps._timed(wrong, 2, PLAIN).problem
+    assert "ValueError" in steps._timed(wrong, 2, Contender(PLAIN)).problem
 
 
 def test_what_a_contender_gains() -> None:
-    assert SEEN.gain(OURS) == pytest.approx(4.0 / 3.2)
-    assert SEEN.gain(LIGER) is None and SEEN.of(LIGER) is None
+    _, liger, ours, keeping = SEEN.timed
+    assert SEEN.of(OURS) == ours and SEEN.of(OURS, 3 * 2**30) == keeping
+    assert SEEN.gain(ours) == pytest.approx(4.0 / 3.2)
+    assert SEEN.gain(keeping) == pytest.approx(4.0 / 3.0)
+    assert SEEN.gain(liger) is None and SEEN.of(LIGER) is None
     without = SEEN.model_copy(update={"timed": SEEN.timed[1:]})
-    assert without.gain(OURS) is None
+    assert without.gain(ours) is None
+
+
+def test_who_keeps_attention_is_timed_beside_who_does_not() -> None:
+    without = steps.contenders()
+    assert [one.trainer for one in without] == [PLAIN, LIGER, OURS]
+    assert steps.contenders(5) == (*without, (PLAIN, 5), (OURS, 5))
 
 
 def test_the_table() -> None:
     lines = steps_table.table([SEEN]).splitlines()
     where = "| llama, 8 x 4096 tokens | A GPU |"
-    assert lines[2:5] == [
+    assert lines[2:6] == [
         f"{where} transformers 5.24.0 | 4.000 s | 8192 | 1.000 | 100.00 GiB |",
         f"{where} liger-kernel | Liger is not installed |  |  |  |",
         f"{where} workbench 0.1.0 | 3.200 s | 10240 | 1.250 | 64.00 GiB |",
+        f"{where} workbench 0.1.0, 3 GiB of attention kept | 3.000 s | 10923 | 1.333 | 64.00 GiB |",
     ]
     assert lines[-1] == (
         "llama with num_hidden_layers 32: medians of 3 steps, bfloat16, AdamW, gradient "
-        "checkpointing; checkpoints keep 3 GiB of attention; torch 2.13.0; at 0123456789ab."
+        "checkpointing; torch 2.13.0; at 0123456789ab."
     )
     assert steps_table.table([]) == f"{steps_table.EMPTY}\n"
 

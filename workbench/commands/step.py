@@ -23,7 +23,8 @@ def step(
     batch: Annotated[str, typer.Option(metavar="ROWSxTOKENS")] = "8x4096",
     steps: Annotated[int, typer.Option(min=1, help="Timed, after two that are not.")] = 10,
     keep_attention: Annotated[
-        float, typer.Option(min=0.0, metavar="GIB", help="Of results that checkpoints keep.")
+        float,
+        typer.Option(min=0.0, metavar="GIB", help="Two more, whose checkpoints keep so much."),
     ] = 0.0,
     write: Annotated[bool, typer.Option("--write", help="Keep it, and its table.")] = False,
     as_json: Json = False,
@@ -44,10 +45,15 @@ def step(
             config={} if config is None else _read(config, kind),
             rows=rows,
             tokens=tokens,
-            kept=int(keep_attention * 2**30),
         )
+        kept = int(keep_attention * 2**30)
         with lock.own_gpu(lambda step: terminal.doing(step.what)):
-            found = timing.measure(setting, steps, lambda who: terminal.doing(f"{who} done"))
+            found = timing.measure(
+                setting,
+                steps,
+                kept,
+                lambda timed: terminal.doing(f"{steps_table.name(timed)} done"),
+            )
         if as_json:
             terminal.answer(found.model_dump(mode="json"))
         else:
@@ -55,8 +61,9 @@ def step(
             terminal.table("step", list(steps_table.rows(found)))
         if write:
             terminal.facts("written", steps_table.write(root, found))
-        if problem := next((t.problem for t in found.timed if t.contender == timing.OURS), ""):
-            raise VerificationFailed(f"the patched model did not train: {problem}")
+        for timed in found.timed:
+            if timed.trainer == timing.OURS and timed.problem:
+                raise VerificationFailed(f"the patched model did not train: {timed.problem}")
 
 
 def _read(file: Path, kind: str) -> dict[str, Any]:

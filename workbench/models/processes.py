@@ -16,21 +16,22 @@ from typing import Any, TypeVar
 import torch
 
 SECONDS = 180  # for one of many
+N = TypeVar("N")
 T = TypeVar("T")
 
 
 def each(
-    names: Sequence[str],
-    work: Callable[[str], T],
+    names: Sequence[N],
+    work: Callable[[N], T],
     *,
     at_once: int | None = None,
     seconds: float = SECONDS,
-) -> Iterator[tuple[str, T | str]]:
+) -> Iterator[tuple[N, T | str]]:
     """What `work` gives for each, or what became of its process; so many at once, or one for each
     core.
     """
     context, most = _context(), at_once or os.cpu_count() or 1
-    waiting, running = list(reversed(names)), dict[Connection, tuple[str, BaseProcess, float]]()
+    waiting, running = list(reversed(names)), dict[Connection, tuple[N, BaseProcess, float]]()
     while waiting or running:
         while waiting and len(running) < most:
             ours, theirs = context.Pipe(duplex=False)
@@ -72,7 +73,7 @@ def _answer(end: Connection, process: BaseProcess, seconds: float) -> Any:
         end.close()
 
 
-def _work(end: Connection, work: Callable[[str], Any], name: str) -> None:
+def _work(end: Connection, work: Callable[[N], Any], name: N) -> None:
     import workbench.models.preloaded  # noqa: F401  # which a spawned process has not
 
     end.send(work(name))

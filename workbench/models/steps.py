@@ -2,8 +2,9 @@
 
 Each contender is built of the same configuration and seed in a process of its own, one after the
 other on the same GPU, and trained on the same tokens: bfloat16, AdamW (fused), gradient
-checkpointing. A step is forward, loss, backward and optimiser, from an idle GPU to an idle GPU; the
-peak is what PyTorch allocated from the second step on.
+checkpointing; transformers and the patched model once more with checkpoints that keep attention's
+results, if one asks for it. A step is forward, loss, backward and optimiser, from an idle GPU to an
+idle GPU; the peak is what PyTorch allocated from the second step on.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,15 +25,22 @@ from workbench.errors import UsageError
 from workbench.evidence.machine import this_workbench
 from workbench.models.processes import each, said
 
-PLAIN, LIGER, OURS = CONTENDERS = ("transformers", "liger-kernel", "workbench")
+PLAIN, LIGER, OURS = "transformers", "liger-kernel", "workbench"
 SECONDS = 900.0  # for one contender
 _WARM_UP, _RATE = 2, 1e-5
 _DEVICE = torch.device("cuda")
 
 
+class Contender(NamedTuple):
+    """Who trains, with checkpoints that keep so many bytes of attention's results."""
+
+    trainer: str
+    kept: int = 0
+
+
 class Setting(BaseModel):
     """What is trained: a type of transformers', what its configuration has that is not the type's
-    default, rows of so many tokens. `kept` bytes of attention's results are kept by checkpoints.
+    default, rows of so many tokens.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,7 +49,6 @@ class Setting(BaseModel):
     config: Mapping[str, Any] = Field(default_factory=dict)
     rows: int = 8
     tokens: int = 4096
-    kept: int = 0
 
 
 class Timed(BaseModel):
@@ -49,7 +56,8 @@ class Timed(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    contender: str
+    trainer: str
+    kept: int = 0
     version: str = ""
     seconds: tuple[float, ...] = ()
     peak: int = 0
@@ -73,19 +81,27 @@ class Steps(BaseModel):
     workbench: Mapping[str, str]
     timed: tuple[Timed, ...]
 
-    def of(self, contender: str) -> Timed | None:
+    def of(self, trainer: str, kept: int = 0) -> Timed | None:
         """One that was timed; None if it has a problem."""
-        found = (timed for timed in self.timed if timed.contender == contender)
+        found = (timed for timed in self.timed if (timed.trainer, timed.kept) == (trainer, kept))
         return next((timed for timed in found if timed.seconds), None)
 
-    def gain(self, contender: str) -> float | None:
-        """How many times transformers' throughput it has; None where one of them has none."""
-        plain, timed = self.of(PLAIN), self.of(contender)
-        return None if plain is None or timed is None else plain.median / timed.median
+    def gain(self, timed: Timed) -> float | None:
+        """How many times transformers' throughput it has, which keeps nothing; None where one of
+        them has none.
+        """
+        plain = self.of(PLAIN)
+        return None if plain is None or not timed.seconds else plain.median / timed.median
 
 
-def measure(setting: Setting, steps: int, told: Callable[[str], None]) -> Steps:
-    """Time `steps` steps of each contender; `told` hears of each as it is done.
+def contenders(kept: int = 0) -> tuple[Contender, ...]:
+    """Who is timed; with bytes to keep, also who keeps them."""
+    keeping = (Contender(PLAIN, kept), Contender(OURS, kept)) if kept else ()
+    return (Contender(PLAIN), Contender(LIGER), Contender(OURS), *keeping)
+
+
+def measure(setting: Setting, steps: int, kept: int, told: Callable[[Timed], None]) -> Steps:
+    """Time `steps` steps of each of `contenders(kept)`; `told` hears of each as it is done.
 
     Raises:
         UsageError: there is no GPU here.
@@ -95,11 +111,11 @@ def measure(setting: Setting, steps: int, told: Callable[[str], None]) -> Steps:
         raise UsageError("steps are timed on a GPU, and there is none here", hint)
     timed = []
     work = partial(_timed, setting, steps)
-    for contender, found in each(CONTENDERS, work, at_once=1, seconds=SECONDS):
+    for contender, found in each(contenders(kept), work, at_once=1, seconds=SECONDS):
         if isinstance(found, str):
-            found = Timed(contender=contender, problem=found)
+            found = _not_timed(contender, found)
         timed.append(found)
-        told(contender)
+        told(found)
     return Steps(
         setting=setting,
         device=torch.cuda.get_device_name(),
@@ -109,7 +125,7 @@ def measure(setting: Setting, steps: int, told: Callable[[str], None]) -> Steps:
     )
 
 
-def _timed(setting: Setting, steps: int, contender: str) -> Timed:
+def _timed(setting: Setting, steps: int, contender: Contender) -> Timed:
     """One contender, in this process, which it may change as it likes."""
     try:
         training = losses(setting, contender, _DEVICE)
@@ -124,19 +140,23 @@ def _timed(setting: Setting, steps: int, contender: str) -> Timed:
             torch.cuda.synchronize()
             seconds.append(perf_counter() - begun)
     except UsageError as error:
-        return Timed(contender=contender, problem=str(error))
+        return _not_timed(contender, str(error))
     except Exception as error:
-        return Timed(contender=contender, problem=said(error))
+        return _not_timed(contender, said(error))
     return Timed(
-        contender=contender,
-        version=_version(contender),
+        **contender._asdict(),
+        version=_version(contender.trainer),
         seconds=tuple(seconds),
         peak=torch.cuda.max_memory_allocated(),
         losses=tuple(seen),
     )
 
 
-def losses(setting: Setting, contender: str, device: torch.device) -> Iterator[float]:
+def _not_timed(contender: Contender, problem: str) -> Timed:
+    return Timed(**contender._asdict(), problem=problem)
+
+
+def losses(setting: Setting, contender: Contender, device: torch.device) -> Iterator[float]:
     """Train, a step each time the next loss is asked for.
 
     Raises:
@@ -155,10 +175,10 @@ def losses(setting: Setting, contender: str, device: torch.device) -> Iterator[f
         yield float(loss.detach())
 
 
-def _model(setting: Setting, contender: str, device: torch.device) -> Any:
+def _model(setting: Setting, contender: Contender, device: torch.device) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    if contender == LIGER:
+    if contender.trainer == LIGER:
         _apply_liger(setting.type)
     torch.manual_seed(0)
     config = AutoConfig.for_model(setting.type, **setting.config)
@@ -170,16 +190,16 @@ def _model(setting: Setting, contender: str, device: torch.device) -> Any:
     finally:
         torch.set_default_dtype(before)
     model.config.use_cache = False
-    model.train().activation_checkpointing_enable(_checkpoints(setting))
-    if contender == OURS:
+    model.train().activation_checkpointing_enable(_checkpoints(contender.kept))
+    if contender.trainer == OURS:
         _patch(model)
     return model
 
 
-def _checkpoints(setting: Setting) -> dict[str, Any]:
+def _checkpoints(kept: int) -> dict[str, Any]:
     from workbench_kernels.patching.checkpoints import keep_attention
 
-    return keep_attention(setting.kept) if setting.kept else {"use_reentrant": False}
+    return keep_attention(kept) if kept else {"use_reentrant": False}
 
 
 def _patch(model: nn.Module) -> None:
@@ -198,10 +218,10 @@ def _apply_liger(kind: str) -> None:
     KNOWN[kind]()
 
 
-def _version(contender: str) -> str:
-    if contender == OURS:
+def _version(trainer: str) -> str:
+    if trainer == OURS:
         return this_workbench()["version"]
     try:
-        return version(contender.replace("-", "_"))
+        return version(trainer.replace("-", "_"))
     except PackageNotFoundError:
         return ""

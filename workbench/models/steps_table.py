@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from workbench.errors import EvidenceError
 from workbench.generated import replaced
 from workbench.layout import LIBRARY
-from workbench.models.steps import PLAIN, Steps
+from workbench.models.steps import PLAIN, Steps, Timed
 
 PATH = f"{LIBRARY}/patching/steps.json"
 BEGIN, END = "<!-- steps: begin -->", "<!-- steps: end -->"
@@ -54,12 +54,18 @@ def about(record: Steps) -> list[str]:
     return [f"{setting.type}, {setting.rows} x {setting.tokens} tokens", record.device]
 
 
+def name(timed: Timed) -> str:
+    """Who trained, and what its checkpoints kept."""
+    who = f"{timed.trainer} {timed.version}".strip()
+    return f"{who}, {timed.kept / 2**30:g} GiB of attention kept" if timed.kept else who
+
+
 def rows(record: Steps) -> Iterator[dict[str, str]]:
     """One record, a contender each; where one has a problem, that."""
     setting = record.setting
     for timed in record.timed:
-        cells = [f"{timed.contender} {timed.version}".strip()]
-        gain = record.gain(timed.contender)
+        cells = [name(timed)]
+        gain = record.gain(timed)
         if timed.seconds:
             speed = setting.rows * setting.tokens / timed.median
             cells += [
@@ -102,15 +108,12 @@ def _key(record: Steps) -> tuple[str, str]:
 def _note(record: Steps) -> str:
     setting = record.setting
     config = ", ".join(f"{name} {value}" for name, value in setting.config.items())
-    kept = f"; checkpoints keep {setting.kept / 2**30:g} GiB of attention" if setting.kept else ""
     made = record.workbench.get("commit", record.workbench["version"])[:12]
     counts = {len(timed.seconds) for timed in record.timed if timed.seconds}
     steps = f"medians of {max(counts)} steps" if counts else "nothing ran"
     versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
     about = f"{setting.type} with {config}" if config else setting.type
-    return (
-        f"{about}: {steps}, bfloat16, AdamW, gradient checkpointing{kept}; {versions}; at {made}."
-    )
+    return f"{about}: {steps}, bfloat16, AdamW, gradient checkpointing; {versions}; at {made}."
 
 
 def _line(cells: Any) -> str:

@@ -74,6 +74,29 @@ def test_a_forward_without_a_backward_gives_back_what_it_held() -> None:
     assert checkpoints.held == 0
 
 
+def _kept(checkpoints: Any, layers: int) -> list[int]:
+    """Which of so many layers' results one forward keeps."""
+    op = getattr(torch.ops.aten, ATTENTION).default
+    heads = torch.randn(2, 2, 9, 16)
+    alive = [checkpoints() for _ in range(layers)]
+    answers = [
+        forward.policy_fn(SelectiveCheckpointContext(is_recompute=False), op, heads, heads, heads)
+        for forward, _ in alive
+    ]
+    return [one for one, said in enumerate(answers) if said == CheckpointPolicy.MUST_SAVE]
+
+
+def test_the_last_layers_are_kept_as_soon_as_it_is_known_which() -> None:
+    checkpoints = keep_attention(2 * SIZE)["context_fn"]
+    assert _kept(checkpoints, 5) == [0, 1]
+    assert _kept(checkpoints, 5) == [3, 4]
+    assert _kept(checkpoints, 3) == []  # a shorter one
+    assert _kept(checkpoints, 3) == [1, 2]
+    assert _kept(checkpoints, 5) == [1, 2]  # a longer one
+    assert _kept(checkpoints, 5) == [3, 4]
+    assert checkpoints.held == 0
+
+
 def test_any_function_that_is_checkpointed() -> None:
     """Heads of values narrower than those of queries."""
     given = keep_attention()

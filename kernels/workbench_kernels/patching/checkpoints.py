@@ -3,7 +3,9 @@
 A layer that is checkpointed is computed again in the backward. An element of attention's result
 takes 2·T operations at T tokens (causal), one of a projection 2·H of H features, which a GPU does
 faster: so attention's results are what is best kept. They are as large as the inputs of the layers,
-which checkpoints keep anyway, and a limit says how many bytes of them there may be.
+which checkpoints keep anyway, and a limit says how many bytes of them there may be. Within it the
+last ones of a forward are kept: their memory is free again as the backward begins, before the
+gradients of parameters fill it, beside most of which kept first ones would still be there.
 
     model.gradient_checkpointing_enable(keep_attention(6 * 2**30))
 
@@ -27,8 +29,9 @@ _ATTENTION = "_scaled_dot_product_"
 def keep_attention(limit: int | None = None) -> dict[str, Any]:
     """What `torch.utils.checkpoint.checkpoint` and `gradient_checkpointing_enable` are to be given.
 
-    limit: bytes of results to keep at a time, None for all; those of the first layers of a forward
-        are kept. Beside each the GPU keeps the logarithm of its sums, a few percent of it.
+    limit: bytes of results to keep at a time, None for all; those of the last layers of a forward
+        are kept, in the first forward, which doesn't know how many follow, of the first. Beside
+        each the GPU keeps the logarithm of its sums, a few percent of it.
 
     It is scaled_dot_product_attention's results that are kept, of whichever of PyTorch's kernels,
     until the backward has taken them. What the limit has no room for is computed again, as ever.
@@ -43,10 +46,17 @@ def keep_attention(limit: int | None = None) -> dict[str, Any]:
 
 @dataclass(eq=False)
 class _Checkpoints:
-    """Makes what a checkpoint is computed within, then and again. `held` bytes are kept now."""
+    """Makes what a checkpoint is computed within, then and again.
+
+    `held` bytes are kept now; `count` results there were in this forward, `known` in the last one.
+    A forward begins with the first result after something was given back, in a backward or unused.
+    """
 
     limit: int | None
     held: int = 0
+    count: int = 0
+    known: int = 0
+    ended: bool = False
 
     def __call__(self) -> tuple[Any, Any]:
         kept = _Kept()
@@ -69,7 +79,11 @@ class _Checkpoints:
 
     def _keeps(self, kept: _Kept, query: Tensor, key: Tensor, value: Tensor) -> CheckpointPolicy:
         size = query[..., 0].numel() * value.shape[-1] * value.itemsize
-        if self.limit is not None and self.held + size > self.limit:
+        if self.ended:
+            self.known, self.count, self.ended = self.count, 0, False
+        following = max(0, self.known - self.count) * size  # with this one
+        self.count += 1
+        if self.limit is not None and max(self.held + size, following) > self.limit:
             return CheckpointPolicy.PREFER_RECOMPUTE
         self.held += size
         kept.sizes.append(size)
@@ -77,6 +91,7 @@ class _Checkpoints:
 
     def _release(self, sizes: list[int]) -> None:
         self.held -= sum(sizes)
+        self.ended = True
 
 
 class _Kept:

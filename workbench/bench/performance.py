@@ -13,7 +13,7 @@ from workbench.errors import EvidenceError, UsageError
 from workbench.evidence import Evidence
 from workbench.evidence.document import Document, documented, problems
 from workbench.evidence.markdown import escape
-from workbench.generated import replaced
+from workbench.generated import markdown_table, replaced
 
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
 EMPTY = "No op of the library has been measured yet, so there is no number to show."
@@ -39,7 +39,7 @@ def table(root: Path) -> str:
     newest = [record for op in documented(root) for record in _newest(Document.load(root, op))]
     if not newest:
         return f"{EMPTY}\n"
-    lines = [_line(_HEAD), _line(["---"] * len(_HEAD)), *map(_row, sorted(newest, key=_losses))]
+    lines = markdown_table(_HEAD, map(_row, sorted(newest, key=_losses)))
     return "\n".join([*lines, "", _NOTE]) + "\n"
 
 
@@ -88,13 +88,13 @@ def _losses(evidence: Evidence) -> tuple[float, str, str]:
     return -lost / max(1, len(measurement.points)), evidence.op, measurement.device
 
 
-def _row(evidence: Evidence) -> str:
+def _row(evidence: Evidence) -> list[str]:
     measurement = measured(evidence)
     timed = [row for row in rows(evidence) if row.time_median_seconds is not None]
     ours = [row for row in timed if row.contender == OURS]
     way = next((way for way in ("both", "forward") if any(r.direction == way for r in ours)), "")
     compared = [row for row in timed if row.direction == way and not row.is_ours]
-    cells = [
+    return [
         f"`{evidence.op}`",
         escape(measurement.device),
         ", ".join(sorted({point.dtype for point in measurement.points})),
@@ -106,7 +106,6 @@ def _row(evidence: Evidence) -> str:
         _range(_fastest(compared)),
         f"`{evidence.id[:12]}`",
     ]
-    return _line(cells)
 
 
 def _fastest(compared: Sequence[Row]) -> list[float]:
@@ -122,7 +121,3 @@ def _fastest(compared: Sequence[Row]) -> list[float]:
 def _range(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     return f"{min(known):.2f} – {max(known):.2f}" if known else "–"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -22,24 +22,8 @@ if TYPE_CHECKING:
 
 def of_verdict(verdict: Verdict, commit: str | None = None) -> Evidence:
     """What the judge saw of an op, whether it passed or not; of a commit's files, if they are."""
-    return Evidence(
-        kind="verification",
-        op=verdict.op,
-        files=verdict.files,
-        library=verdict.library,
-        seed=verdict.seed,
-        recipe={
-            "inputs": "the cases of spec.py and the judge's own, values drawn from the seed",
-            "dtypes": verdict.dtypes,
-            "device": verdict.device,
-        },
-        machine=this_machine(verdict.sandbox),
-        versions=versions(verdict.versions),
-        summary=tuple(verdict.summary()),
-        data=verdict.model_dump(),
-        commit=commit or "",
-        **_made(),
-    )
+    inputs = "the cases of spec.py and the judge's own, values drawn from the seed"
+    return _verification(verdict, inputs, verdict.library, commit or "")
 
 
 def of_models(verdict: ModelVerdict, root: Path) -> Evidence:
@@ -49,21 +33,25 @@ def of_models(verdict: ModelVerdict, root: Path) -> Evidence:
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in rules
     }
+    inputs = "tiny models of the type, the library's own text, a token for each letter"
+    return _verification(verdict, inputs, library_digests(root) | digests)
+
+
+def _verification(
+    verdict: Verdict | ModelVerdict, inputs: str, library: dict[str, str], commit: str = ""
+) -> Evidence:
     return Evidence(
         kind="verification",
         op=verdict.op,
         files=verdict.files,
-        library=library_digests(root) | digests,
+        library=library,
         seed=verdict.seed,
-        recipe={
-            "inputs": "tiny models of the type, the library's own text, a token for each letter",
-            "dtypes": verdict.dtypes,
-            "device": verdict.device,
-        },
+        recipe={"inputs": inputs, "dtypes": verdict.dtypes, "device": verdict.device},
         machine=this_machine(verdict.sandbox),
         versions=versions(verdict.versions),
         summary=tuple(verdict.summary()),
         data=verdict.model_dump(mode="json"),
+        commit=commit,
         **_made(),
     )
 

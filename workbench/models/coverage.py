@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from workbench.errors import EvidenceError
-from workbench.generated import replaced
+from workbench.generated import markdown_table, replaced
 from workbench.layout import LIBRARY
 from workbench.models import Coverage, Standing
 
@@ -45,11 +45,14 @@ def dump(coverage: Coverage) -> str:
 def table(coverage: Coverage) -> str:
     """How many types stand how, and which."""
     versions = ", ".join(f"{name} {number}" for name, number in coverage.versions.items())
-    lines = ["| served | types | which |", "| --- | --- | --- |"]
-    for standing, meaning in MEANINGS.items():
-        rows = coverage.of(standing)
-        names = " ".join(f"`{row.type}`" for row in rows)
-        lines.append(f"| {meaning} | {len(rows)} | {names} |")
+    each = [(meaning, coverage.of(standing)) for standing, meaning in MEANINGS.items()]
+    lines = markdown_table(
+        ("served", "types", "which"),
+        [
+            (meaning, str(len(rows)), " ".join(f"`{row.type}`" for row in rows))
+            for meaning, rows in each
+        ],
+    )
     where = "in the interpreter" if coverage.device == "interpreter" else f"on {coverage.device}"
     note = f"Of {len(coverage.rows)} types, seen {where} with {versions}."
     return "\n".join([*lines, "", note]) + "\n"

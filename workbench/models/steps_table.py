@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from workbench.errors import EvidenceError
-from workbench.generated import replaced
+from workbench.generated import markdown_table, replaced
 from workbench.layout import LIBRARY
 from workbench.models.steps import PLAIN, Steps, Timed
 
@@ -40,10 +39,8 @@ def table(records: Sequence[Steps]) -> str:
     """A row for each contender of each record; a sentence if there is none."""
     if not records:
         return f"{EMPTY}\n"
-    head = ["model", "GPU", *_HEAD]
-    lines = [_line(head), _line(["---"] * len(head))]
-    for record in records:
-        lines += [_line([*about(record), *row.values()]) for row in rows(record)]
+    each = [[*about(record), *row.values()] for record in records for row in rows(record)]
+    lines = markdown_table(["model", "GPU", *_HEAD], each)
     notes = [f"\n{_note(record)}" for record in records]
     return "\n".join([*lines, *notes]) + "\n"
 
@@ -114,7 +111,3 @@ def _note(record: Steps) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
     about = f"{setting.type} with {config}" if config else setting.type
     return f"{about}: {steps}, bfloat16, AdamW, gradient checkpointing; {versions}; at {made}."
-
-
-def _line(cells: Any) -> str:
-    return f"| {' | '.join(cells)} |"

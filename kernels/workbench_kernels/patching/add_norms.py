@@ -25,7 +25,7 @@ from workbench_kernels.fused_add_rms_norm.wrapper import fused_add_rms_norm
 from workbench_kernels.launch import SUPPORTED, interpreted
 from workbench_kernels.patching import norms
 from workbench_kernels.patching.functions import rebound_forward
-from workbench_kernels.patching.instance import BOUND, SETTINGS, bind
+from workbench_kernels.patching.instance import BOUND, SETTINGS, bind, goes_with
 from workbench_kernels.patching.layouts import ROWS
 from workbench_kernels.patching.proof import Proof, dtypes_of, prove_each, worst
 from workbench_kernels.patching.rewritten import Rewritten, normed_sums, rewritten
@@ -108,13 +108,8 @@ def _are_proven(settings: norms.Settings, one: Any, other: Any, weight: Any) -> 
         and one.device == other.device
         and (one.is_cuda or interpreted())
         and (ranks is None or one.dim() in ranks)
-        and (weight is None or _goes_with(weight, one))
+        and (weight is None or goes_with(weight, one))
     )
-
-
-def _goes_with(weight: Any, x: Tensor) -> bool:
-    plain = type(weight) in (Tensor, nn.Parameter)
-    return plain and weight.dtype == x.dtype and weight.device == x.device
 
 
 def _prove(norm: nn.Module) -> Proof:

@@ -22,6 +22,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from workbench_kernels.glu.kernel import glu, glu_backward_in_place
 from workbench_kernels.launch import SUPPORTED
+from workbench_kernels.patching.instance import goes_with
 
 
 class _Weights(NamedTuple):
@@ -98,11 +99,7 @@ def _is_plain(projection: Any, x: Tensor) -> bool:
     kept = vars(projection)
     if any(value for name, value in kept.items() if name.endswith("_hooks")):
         return False
-    given = [t for t in (projection.weight, projection.bias) if t is not None]
-    return all(
-        type(t) in (Tensor, nn.Parameter) and t.dtype == x.dtype and t.device == x.device
-        for t in given
-    )
+    return all(goes_with(t, x) for t in (projection.weight, projection.bias) if t is not None)
 
 
 class _GatedMlp(torch.autograd.Function):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from workbench_kernels.patching.rule import Undo
 
@@ -62,3 +62,9 @@ def own_forward(module: nn.Module) -> Callable[..., Any]:
 def is_hooked(module: nn.Module) -> bool:
     """Whether somebody else replaced the instance's forward: its class's would go past that."""
     return "forward" in module.__dict__ and SETTINGS not in module.__dict__
+
+
+def goes_with(weight: Any, x: Tensor) -> bool:
+    """Whether an instance's weight is a plain tensor, of the dtype and on the device of x."""
+    plain = type(weight) in (Tensor, nn.Parameter)
+    return plain and weight.dtype == x.dtype and weight.device == x.device

@@ -38,7 +38,8 @@ def test_a_table_is_written_and_held_against_the_evidence(tmp_path: Path) -> Non
     assert text.startswith(before) and text.endswith(after)
     row = next(line for line in text.splitlines() if line.startswith(f"| `{OP}`"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    lost = str(sum(point.loses() for point in measurement().points))
+    in_both = sum("both" in point.lost() for point in measurement().points)
+    lost = f"{in_both} (backward 1, forward 2)"
     assert cells[1:6] == ["NVIDIA H200 (made up)", "bfloat16", "6", lost, "forward + backward"]
     assert cells[-1] == f"`{made.id[:12]}`"
     shares = [r.floor_share for r in export.rows(made) if r.is_ours and r.direction == "both"]

@@ -71,10 +71,17 @@ class Point(_Frozen):
 
     def loses(self) -> bool:
         """Whether a peer is faster than the op in any direction, beyond the noise."""
+        return bool(self.lost())
+
+    def lost(self) -> list[Direction]:
+        """In which directions a peer is faster, beyond the noise."""
         ours = self.of(OURS)
         ways = ours.rounds if ours is not None else {}
-        ratios = (self.against(peer, way) for peer in self.peers for way in ways)
-        return any(ratio is not None and ratio.low > 1 for ratio in ratios)
+        return [way for way in ways if any(self._is_faster(peer, way) for peer in self.peers)]
+
+    def _is_faster(self, peer: str, way: Direction) -> bool:
+        ratio = self.against(peer, way)
+        return ratio is not None and ratio.low > 1
 
 
 class Measurement(_Frozen):

@@ -4,11 +4,12 @@ evidence, and the same text whenever it is written again, so that a test can hol
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from workbench.bench.export import Row, measured, rows
-from workbench.bench.measurement import OURS
+from workbench.bench.measurement import OURS, Measurement
 from workbench.errors import EvidenceError, UsageError
 from workbench.evidence import Evidence
 from workbench.evidence.document import Document, documented, problems
@@ -23,7 +24,8 @@ _HEAD = (
 )  # fmt: skip
 _NOTE = (
     "From the smallest to the largest over all sizes. “Over it” is a peer's time over the op's: "
-    "below 1 the peer is faster. Where most is lost comes first."
+    "below 1 the peer is faster. Where it is faster in a direction by itself, that is named: the "
+    "forward of some losses computes their gradients, too. Where most is lost comes first."
 )
 
 
@@ -99,13 +101,21 @@ def _row(evidence: Evidence) -> list[str]:
         escape(measurement.device),
         ", ".join(sorted({point.dtype for point in measurement.points})),
         str(len(measurement.points)),
-        str(sum(point.loses() for point in measurement.points)),
+        _lost(measurement, way),
         "forward + backward" if way == "both" else way,
         _range([row.floor_share for row in ours if row.direction == way]),
         _range([row.time_over_ours_median for row in compared if row.contender == "eager"]),
         _range(_fastest(compared)),
         f"`{evidence.id[:12]}`",
     ]
+
+
+def _lost(measurement: Measurement, way: str) -> str:
+    """At how many sizes a peer is faster, and at how many in each other direction by itself."""
+    counts = Counter[str](lost for point in measurement.points for lost in point.lost())
+    own = counts.pop(way, 0)
+    others = ", ".join(f"{other} {count}" for other, count in sorted(counts.items()))
+    return f"{own} ({others})" if others else str(own)
 
 
 def _fastest(compared: Sequence[Row]) -> list[float]:

@@ -5,9 +5,11 @@ Plain torch functions stand in for the op: a softmax and a squared ReLU that wor
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from subprocess import run
 from typing import Any
 
 import pytest
@@ -343,3 +345,16 @@ def test_softmax_is_taken_apart() -> None:
     """Into steps which each round: a row's sum of 1000 is off, and so is what it divides."""
     x = torch.zeros(1, 1000)
     assert _might_be_off(lambda x: torch.log_softmax(x * 1.1, -1), x) > 1e-7
+
+
+def test_a_truth_takes_no_compiler() -> None:
+    """Importing it takes a second or more, and each op that is judged has a process for this."""
+    script = (
+        "import sys, torch\n"
+        "from workbench_kernels.softmax.spec import SPEC\n"
+        "from workbench_kernels import testing, truth\n"
+        "found = truth.expect(SPEC, testing.draw(SPEC, 2, 8, torch.bfloat16))\n"
+        "assert found.truth and found.find_worst()\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    run([sys.executable, "-c", script], check=True)

@@ -200,6 +200,11 @@ def _upstream(
 class StayInFloat64(TorchDispatchMode):
     """A reference that asks for float32 (`x.float()`) means "at least": its truth stays float64."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled in here, and to be told so PyTorch would import its compiler."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         asked = kwargs.get("dtype")

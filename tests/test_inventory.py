@@ -92,6 +92,25 @@ def test_what_is_kept_here_is_shown_of_exactly_these_files(library: Library) -> 
     assert changed.judged is None and changed.timed is None
 
 
+def test_where_the_forward_computes_gradients_only_both_together_are_shown(
+    library: Library,
+) -> None:
+    whole = measurement()
+    points = [
+        p.model_copy(update={"floors": {**p.floors, "backward": 9 * p.floors["backward"]}})
+        for p in whole.points
+    ]
+    library.keep(whole.model_copy(update={"points": tuple(points)}))
+    timed = library.entry().timed
+    assert timed is not None and timed.shares.keys() == {"both"}
+    assert timed.lost == sum("both" in point.lost() for point in points)
+    low, high = timed.shares["both"]
+    assert 0 < low < high < 1
+    line = library.shown().splitlines()[1]
+    assert f"both  {low:.2f}-{high:.2f}" in line
+    assert "both: where" in " ".join(overview.legend([library.entry()]))
+
+
 def test_a_verdict_from_a_gpu_counts_before_a_newer_one_from_a_cpu(library: Library) -> None:
     on_gpu = verdict(*CHECKS) | {"interpreted": False, "device": "NVIDIA H100 80GB HBM3"}
     first = library.keep(on_gpu)

@@ -18,6 +18,7 @@ from workbench.layout import op_paths
 from workbench.repository import Repository, content
 
 Range = tuple[float, float]
+_IMPOSSIBLE = 1.5  # share of the floor: the other direction did the work
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Judged:
 @dataclass(frozen=True)
 class Timed:
     """What was measured on which GPU: the share of the floor by direction, from the smallest to the
-    largest over `sizes`; at `lost` of them a peer is faster.
+    largest over `sizes`; at `lost` of them a peer is faster. Only both directions together have a
+    share where the forward computes gradients, too.
     """
 
     on: str
@@ -101,11 +103,14 @@ def _judged(evidence: Evidence) -> Judged:
 
 def _timed(evidence: Evidence) -> Timed:
     measurement, ours = measured(evidence), [row for row in rows(evidence) if row.is_ours]
-    ways: tuple[Direction, ...] = ("forward", "backward")
+    ways: tuple[Direction, ...] = ("forward", "backward", "both")
     found = {way: _range(ours, way) for way in ways}
     shares = {way: share for way, share in found.items() if share is not None}
-    lost = sum(point.loses() for point in measurement.points)
-    return Timed(measurement.device, shares, len(measurement.points), lost)
+    together = shares.pop("both", None)
+    lost = [point.lost() for point in measurement.points]
+    if together is not None and any(share[1] > _IMPOSSIBLE for share in shares.values()):
+        shares, lost = {"both": together}, [["both"] if "both" in one else [] for one in lost]
+    return Timed(measurement.device, shares, len(lost), sum(map(bool, lost)))
 
 
 def _range(ours: Iterable[Row], way: Direction) -> Range | None:

@@ -13,7 +13,6 @@ from workbench.phrases import age, note
 from workbench.runs import Run, State
 
 if TYPE_CHECKING:
-    from workbench.bench.contest import Direction
     from workbench.inventory import Entry, Judged, Timed
 
 
@@ -49,8 +48,7 @@ def table(library: Sequence[Entry]) -> Table:
             Text(entry.op, style="bold"),
             str(entry.tier or "?"),
             _verdict(judged),
-            _share(timed, "forward"),
-            _share(timed, "backward"),
+            *_shares(timed),
             "" if timed is None else f"{timed.lost} of {timed.sizes}",
             "committed" if entry.committed else "kept here" if judged or timed else "none",
         )
@@ -63,6 +61,8 @@ def legend(library: Sequence[Entry]) -> list[str]:
     facts = ["judged: where, and the worst error over eager's (and 2 ulp)"]
     if gpus:
         facts += ["forward, backward: share of the floor, over all sizes"]
+        if any(entry.timed is not None and "both" in entry.timed.shares for entry in library):
+            facts += ["both: where the forward computes gradients, too"]
         facts += ["lost: sizes at which a peer is faster", f"measured on {', '.join(gpus)}"]
     return facts
 
@@ -78,7 +78,10 @@ def _verdict(judged: Judged | None) -> Text:
     return Text(" ".join([*words[:1], *error]))
 
 
-def _share(timed: Timed | None, way: Direction) -> str:
-    """Of the floor, over all sizes."""
-    found = None if timed is None else timed.shares.get(way)
-    return "" if found is None else f"{found[0]:.2f}-{found[1]:.2f}"
+def _shares(timed: Timed | None) -> tuple[str, str]:
+    """Of the floor, over all sizes: the forward's and the backward's."""
+    shares = {} if timed is None else timed.shares
+    said = {way: f"{low:.2f}-{high:.2f}" for way, (low, high) in shares.items()}
+    if "both" in said:
+        return "both", said["both"]
+    return said.get("forward", ""), said.get("backward", "")

@@ -24,7 +24,7 @@ def step(
     steps: Annotated[int, typer.Option(min=1, help="Timed, after two that are not.")] = 10,
     keep_attention: Annotated[
         float,
-        typer.Option(min=0.0, metavar="GIB", help="Two more, whose checkpoints keep so much."),
+        typer.Option(min=0.0, metavar="GIB", help="Also with checkpoints that keep so much."),
     ] = 0.0,
     write: Annotated[bool, typer.Option("--write", help="Keep it, and its table.")] = False,
     as_json: Json = False,

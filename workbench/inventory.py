@@ -103,14 +103,13 @@ def _judged(evidence: Evidence) -> Judged:
 
 def _timed(evidence: Evidence) -> Timed:
     measurement, ours = measured(evidence), [row for row in rows(evidence) if row.is_ours]
-    ways: tuple[Direction, ...] = ("forward", "backward", "both")
+    ways: tuple[Direction, ...] = ("forward", "backward")
     found = {way: _range(ours, way) for way in ways}
     shares = {way: share for way, share in found.items() if share is not None}
-    together = shares.pop("both", None)
-    lost = [point.lost() for point in measurement.points]
-    if together is not None and any(share[1] > _IMPOSSIBLE for share in shares.values()):
-        shares, lost = {"both": together}, [["both"] if "both" in one else [] for one in lost]
-    return Timed(measurement.device, shares, len(lost), sum(map(bool, lost)))
+    lost, together = measurement.lost, _range(ours, "both")
+    if together is not None and any(most > _IMPOSSIBLE for _, most in shares.values()):
+        shares, lost = {"both": together}, sum("both" in p.lost() for p in measurement.points)
+    return Timed(measurement.device, shares, len(measurement.points), lost)
 
 
 def _range(ours: Iterable[Row], way: Direction) -> Range | None:

@@ -97,14 +97,18 @@ class Measurement(_Frozen):
     failures: tuple[str, ...] = ()
 
     @property
+    def lost(self) -> int:
+        """At how many points a peer is faster."""
+        return sum(point.loses() for point in self.points)
+
+    @property
     def losses_first(self) -> list[Point]:
         """The points, those where a peer is faster before the others."""
         return sorted(self.points, key=lambda point: not point.loses())
 
     def summary(self) -> list[str]:
         """The facts for one line of a report."""
-        lost = sum(point.loses() for point in self.points)
-        facts = [self.device, f"{len(self.points)} sizes", f"a peer is faster at {lost}"]
+        facts = [self.device, f"{len(self.points)} sizes", f"a peer is faster at {self.lost}"]
         shares = [
             point.floors["both"] / ours.times["both"].median
             for point in self.points

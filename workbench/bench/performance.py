@@ -86,8 +86,7 @@ def _newest(document: Document) -> Iterable[Evidence]:
 def _losses(evidence: Evidence) -> tuple[float, str, str]:
     """What sorts the records: the share of sizes that are lost, largest first."""
     measurement = measured(evidence)
-    lost = sum(point.loses() for point in measurement.points)
-    return -lost / max(1, len(measurement.points)), evidence.op, measurement.device
+    return -measurement.lost / max(1, len(measurement.points)), evidence.op, measurement.device
 
 
 def _row(evidence: Evidence) -> list[str]:

@@ -210,7 +210,7 @@ def _floor_share(attempt: Attempt) -> float | None:
 
 def _lost(attempt: Attempt) -> float | None:
     found = attempt.measurement
-    return None if found is None else sum(point.loses() for point in found.points)
+    return None if found is None else found.lost
 
 
 def _spills(attempt: Attempt) -> float | None:

@@ -16,8 +16,8 @@ more, after some five steps for a normal distribution. A row that is too wide to
 That is seen while y is written; where there are others, another step is taken and y written again.
 
 x, y: float32, bfloat16 or float16; arithmetic in float32. Full-size transfers: forward reads 1 and
-writes 1, backward reads 2 and writes 1; rows too wide to hold are read once more by both, as far as
-the caches have lost them.
+writes 1, backward reads 1 and writes 1: of dy only what is where y is above 0, which is little as a
+rule. Rows too wide to hold are read once more by both, as far as the caches have lost them.
 """
 
 from __future__ import annotations
@@ -110,24 +110,17 @@ def _sparsemax_fwd_wide(Y, X, n_cols, BLOCK_COLS: tl.constexpr):
         missed = tl.max((count != before).to(tl.int32))
 
 
-@triton.jit
-def _centred(dy, y, total, count):
-    """dy less its mean where y is above 0."""
-    return tl.where(y > 0.0, dy - numerics.divide(total, count), 0.0)
-
-
 @triton.jit(do_not_specialize=["n_rows"])
 def _sparsemax_bwd(DX, DY, Y, n_rows, n_cols, BLOCK_ROWS: tl.constexpr, BLOCK_COLS: tl.constexpr):
     cols = tl.arange(0, BLOCK_COLS)[None, :]
     rows = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)[:, None]
     mask = (rows < n_rows) & (cols < n_cols)
     offsets = rows.to(tl.int64) * n_cols + cols
-    dy = tl.load(DY + offsets, mask=mask, other=0.0).to(tl.float32)
-    y = tl.load(Y + offsets, mask=mask, other=0.0).to(tl.float32)
-    above = y > 0.0
+    above = tl.load(Y + offsets, mask=mask, other=0.0) > 0.0
+    dy = tl.load(DY + offsets, mask=above, other=0.0).to(tl.float32)
     count = tl.sum(above.to(tl.float32), axis=1, keep_dims=True)
-    total = tl.sum(tl.where(above, dy, 0.0), axis=1, keep_dims=True)
-    dx = _centred(dy, y, total, count)
+    mean = numerics.divide(tl.sum(dy, axis=1, keep_dims=True), count)
+    dx = tl.where(above, dy - mean, 0.0)
     tl.store(DX + offsets, dx.to(DX.dtype.element_ty), mask=mask)
 
 
@@ -142,23 +135,25 @@ def _sparsemax_bwd_wide(DX, DY, Y, n_cols, BLOCK_COLS: tl.constexpr):
     totals = tl.zeros([1, BLOCK_COLS], tl.float32)
     for start in range(0, n_cols, BLOCK_COLS):
         cols = start + lanes
-        mask = cols < n_cols
-        dy = tl.load(DY + cols, mask=mask, other=0.0, eviction_policy="evict_last").to(tl.float32)
-        y = tl.load(Y + cols, mask=mask, other=0.0, eviction_policy="evict_last").to(tl.float32)
+        y = tl.load(Y + cols, mask=cols < n_cols, other=0.0, eviction_policy="evict_last")
         above = y > 0.0
         counts += above.to(tl.float32)
-        totals += tl.where(above, dy, 0.0)
+        totals += tl.load(DY + cols, mask=above, other=0.0).to(tl.float32)
     count = tl.sum(counts, axis=1, keep_dims=True)
-    total = tl.sum(totals, axis=1, keep_dims=True)
+    mean = numerics.divide(tl.sum(totals, axis=1, keep_dims=True), count)
     last = tl.cdiv(n_cols, BLOCK_COLS) - 1
     for step in range(0, last + 1):
         cols = (last - step) * BLOCK_COLS + lanes
         mask = cols < n_cols
-        dy = tl.load(DY + cols, mask=mask, other=0.0, eviction_policy="evict_first").to(tl.float32)
-        y = tl.load(Y + cols, mask=mask, other=0.0, eviction_policy="evict_first").to(tl.float32)
-        dx = _centred(dy, y, total, count)
+        above = tl.load(Y + cols, mask=mask, other=0.0, eviction_policy="evict_first") > 0.0
+        dy = tl.load(DY + cols, mask=above, other=0.0).to(tl.float32)
+        dx = tl.where(above, dy - mean, 0.0)
         tl.store(DX + cols, dx.to(DX.dtype.element_ty), mask=mask)
 
+
+# The backward waits for y to know what of dy to read: with more and smaller programs others work
+# meanwhile, so that wider rows than these are read in steps.
+_WIDEST_HELD = 1024
 
 # With what the kernels are launched; tuning.py says what it means and what may be tried.
 FORWARD = ByWidth(
@@ -170,8 +165,13 @@ FORWARD = ByWidth(
     },
 )
 BACKWARD = ByWidth(
-    {"elements": 1024, "per_thread": 16},
-    {8192: {"per_thread": 32}, 32768: {"elements": 16384}},
+    {"elements": 1024, "per_thread": 32},
+    {
+        2048: {"per_thread": 8},
+        16384: {"elements": 2048},
+        32768: {"elements": 4096},
+        65536: {"elements": 8192},
+    },
 )
 
 
@@ -206,9 +206,9 @@ def backward(dy: Tensor, y: Tensor) -> Tensor:
     n_cols = y.shape[-1]
     n_rows = y.numel() // n_cols
     dx = torch.empty_like(y, memory_format=torch.contiguous_format)
-    tile = _tile(n_cols, BACKWARD)
+    tile = _tile(n_cols, BACKWARD, _WIDEST_HELD)
     with device_of(y):
-        if n_cols > WIDEST_ROW:
+        if n_cols > _WIDEST_HELD:
             _sparsemax_bwd_wide[(n_rows,)](
                 dx, dy, y, n_cols, BLOCK_COLS=tile.block_cols, num_warps=tile.num_warps
             )
@@ -226,9 +226,9 @@ def backward(dy: Tensor, y: Tensor) -> Tensor:
     return dx
 
 
-def _tile(n_cols: int, table: Table) -> Tile:
+def _tile(n_cols: int, table: Table, widest: int = WIDEST_ROW) -> Tile:
     """Whole rows, or of one that is too wide to hold a part."""
-    return wide_tile(n_cols, table) if n_cols > WIDEST_ROW else row_tile(n_cols, table)
+    return wide_tile(n_cols, table) if n_cols > widest else row_tile(n_cols, table)
 
 
 def _forward_fake(x: Tensor) -> Tensor:

@@ -25,9 +25,9 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return torch.softmax(scores, dim=-1) @ value
 
 
-def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """y = log Σ exp(logits) - logits[target]"""
-    return F.cross_entropy(logits, target, reduction="none")
+def cross_entropy(input: Tensor, target: Tensor) -> Tensor:
+    """y = log Σ exp(input) - input[target]"""
+    return F.cross_entropy(input, target, reduction="none")
 
 
 def cross_entropy_inputs(rows: int, cols: int) -> tuple[Tensor, ...]:

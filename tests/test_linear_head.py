@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
-from workbench_kernels import testing
-from workbench_kernels.linear_head import Head, Rows, bounds, chunk_rows, kept_rows
+from workbench_kernels import linear_head, testing
+from workbench_kernels.linear_head import (
+    Chunk,
+    Head,
+    Rows,
+    bounds,
+    chunk_rows,
+    kept_rows,
+    rows_within,
+)
+from workbench_kernels.linear_logprobs.spec import SPEC
+from workbench_kernels.linear_logprobs.wrapper import linear_logprobs
 from workbench_kernels.products import add_product, multiply, read_count
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -19,6 +30,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
         (8192, 128256, 256, 1024),
         (4096, 128256, 512, 2048),
         (16384, 151936, 512, 1664),
+        (8192, 151936, 256, 768),
         (8192, 32000, 512, 8192),
         (1024, 128256, 512, 1024),
         (8192, 128256, 1, 4),
@@ -31,6 +43,19 @@ def test_rows_of_a_chunk(rows: int, classes: int, megabytes: int, size: int) -> 
 
 def test_a_chunk_is_a_row_at_least() -> None:
     assert chunk_rows(10, 1000, 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "megabytes", "size"),
+    [(8192, 256, 1024), (8192, 4096, 8192), (1000, 256, 1000), (8192, 16, 64), (8192, 0, 0)],
+)
+def test_rows_that_fit(rows: int, megabytes: int, size: int) -> None:
+    """What is kept is not less than a chunk of as many bytes, so that chunks fit where it was."""
+    assert rows_within(rows, 2 * 128256, megabytes << 20) == size
+    for classes in (70, 999, 128256, 151936):
+        for most in (1 << 10, 1 << 16, 1 << 22, 1 << 28, 3 << 26):
+            kept = rows_within(rows, 2 * classes, most)
+            assert kept == rows or chunk_rows(rows - kept, 2 * classes, most) <= max(1, kept)
 
 
 def test_chunks_follow_one_another() -> None:
@@ -49,6 +74,8 @@ def test_rows_that_take_part(number: int, dtype: torch.dtype) -> None:
     assert rows.places.tolist() == kept + [-1] * (number - len(kept))
     assert (rows.number, rows.kept.item()) == (number, len(kept))
     assert kept_rows(target, 1, compact=True).number == len(kept)
+    known = kept_rows(target, 1, compact=True, number=len(kept))
+    assert known.number == len(kept) and (known.places is None) == (len(kept) == number)
     every = kept_rows(target, 7, compact=True)
     assert (every.places, every.number, every.kept.item()) == (None, number, number)
 
@@ -86,3 +113,39 @@ def test_a_count_is_none_of_rows_that_are_not_there() -> None:
     for told, known in ((3, 3), (-5, 0), (9, 4)):
         assert read_count(torch.tensor(told), 4) == known
     assert read_count(torch.empty((), device="meta"), 4) == 4
+
+
+def leaves() -> tuple[Tensor, Tensor, Tensor]:
+    x, weight, target = testing.draw(SPEC, 20, 70, torch.float32)
+    return x.requires_grad_(), weight.requires_grad_(), target
+
+
+def test_the_backward_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many rows take part is known from the forward."""
+    x, weight, target = leaves()
+    target[1::3] = -100
+    y = linear_logprobs(x, weight, target)
+
+    def refuse(count: Tensor, most: int) -> int:
+        raise AssertionError("a count was read from the device")
+
+    monkeypatch.setattr(linear_head, "read_count", refuse)
+    with pytest.raises(AssertionError, match="a count was read"):
+        linear_logprobs(x, weight, target)
+    y.sum().backward()
+
+
+def test_where_logits_were_kept_go_those_of_other_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that to keep as much as a chunk takes no memory beside it."""
+    x, weight, target = leaves()
+    places = []
+
+    def watched(self: Head, chunk: Chunk) -> None:
+        places.append(chunk.logits.data_ptr())
+        differentiate(self, chunk)
+
+    differentiate = Head.differentiate
+    monkeypatch.setattr(Head, "differentiate", watched)
+    y = linear_logprobs(x, weight, target, keep_bytes=7 * 70 * 4, chunk_bytes=7 * 70 * 4)
+    y.sum().backward()
+    assert len(places) == 3 and len(set(places)) == 1

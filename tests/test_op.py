@@ -27,6 +27,7 @@ def _backward(dy: Tensor, factor: float, needs: list[bool]) -> list[Tensor]:
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.factor = inputs[1]
+    inputs[0].called_directly = getattr(ctx, "called_directly", False)
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
 
@@ -78,6 +79,13 @@ def test_an_op_is_called_directly(thrice: Any, needs: bool) -> None:
     if needs:
         (dx,) = torch.autograd.grad(y.sum(), x)
         assert torch.equal(dx, torch.full((4,), 6.0))
+
+
+def test_save_is_told_whether_the_op_was_called_directly(thrice: Any) -> None:
+    x = torch.randn(4, requires_grad=True)
+    for call, directly in ((thrice, True), (getattr(torch.ops.workbench_kernels, NAME), False)):
+        call(x, 2.0)
+        assert x.called_directly is directly  # type: ignore[attr-defined]
 
 
 def test_without_grad_mode_there_is_no_graph(thrice: Any) -> None:

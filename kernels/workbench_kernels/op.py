@@ -82,6 +82,9 @@ def autograd(
 ) -> None:
     """Give `name`, which returns a tensor or a tuple of them, its gradient, and make a gradient of
     that gradient a clear error.
+
+    Where the op was called directly, `save` and `backward` find `ctx.called_directly`: then nobody
+    but the caller of `name` has seen its outputs.
     """
     library, implementation = _LIBRARIES[name], _IMPLEMENTATIONS[name]
     torch.library.register_autograd(
@@ -90,6 +93,7 @@ def autograd(
 
     def forward(ctx: Any, *inputs: Any) -> Any:
         output = implementation(*inputs)
+        ctx.called_directly = True
         save(ctx, inputs, output)
         assert not isinstance(output, list), f"{name} must return a tuple, not a list"
         return output

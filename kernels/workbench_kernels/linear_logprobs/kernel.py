@@ -18,17 +18,19 @@ x: (N, H); W: (C, H); bias: (C,); float32, bfloat16 or float16. The logits and d
 that dtype for the products, as PyTorch rounds them; all else is float32. Ignored rows are dropped
 before the products.
 
-Saved are row_max, row_sum and entropy of each row, and as many rows of logits as `keep_bytes` hold;
-the backward multiplies the others again, so products take 8·N·C·H operations, or 6 if all are kept.
+Saved are row_max, row_sum and entropy of each row, how many take part, so that the backward does
+not wait for the GPU, and as many rows of logits as `keep_bytes` hold. The backward multiplies the
+others again, so products take 8·N·C·H operations, or 6 if all are kept.
 8192 × 4096 × 128256 in bfloat16, dW 1.05 GB, dx 0.07, logits 2.10, at 700 TFLOP/s and 4.3 TB/s:
-                            recomputing, 8 chunks     keeping all
-    products                49.1 ms                   36.9 ms
+                            keeping a chunk of 8      keeping all
+    products                47.6 ms                   36.9 ms
     forward reads logits    2.1 GB, 0.5 ms            0.5 ms
     backward, in place      4.2 GB, 1.0 ms            1.0 ms
     dW of later chunks      7 · 0.2 ms                one product
     peak                    1.38 GB                   3.22 GB
 What is kept becomes its gradient where it lies, in one chunk, the first time that a backward needs
-it; a second backward through the same graph, and a traced one, multiply again or copy.
+it, and is then where the other chunks' logits go: as much as a chunk costs no memory beside that
+chunk. A second backward through the same graph, and an op that is traced, multiply again or copy.
 """
 
 from __future__ import annotations
@@ -43,7 +45,15 @@ from torch import Tensor
 
 from workbench_kernels import logits, numerics, op
 from workbench_kernels.launch import device_of, stages
-from workbench_kernels.linear_head import Chunk, Head, bounds, kept_rows, tile_of_logits
+from workbench_kernels.linear_head import (
+    Chunk,
+    Head,
+    bounds,
+    kept_rows,
+    rows_within,
+    tile_of_logits,
+)
+from workbench_kernels.products import read_count
 from workbench_kernels.tuning import Fixed
 
 
@@ -191,9 +201,10 @@ def forward(
     chunk_bytes: int,
     compact: bool,
     float32_sums: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """log_prob; entropy and top, empty unless asked for; then what the backward needs: row_max and
-    row_sum of each row, and the logits of the first rows that take part.
+    row_sum of each row, the number of rows to go through, on the CPU, and the logits of the first
+    of them.
 
     The softmax is of inner · raw, or of outer · tanh(inner · raw) unless `outer` is 0.
     `float32_sums` is for the backward.
@@ -218,7 +229,8 @@ def forward(
             entropies, tops = entropy if asked[0] else None, top if asked[1] else None
             per_row = (log_prob, entropies, row_max, row_sum, tops)
             _launch_fwd(chunk, per_row, target, softmax)
-    return log_prob, entropy, top, row_max, row_sum, kept
+    number = x.new_full((), rows.number, dtype=torch.int64, device="cpu")
+    return log_prob, entropy, top, row_max, row_sum, number, kept
 
 
 def backward(
@@ -231,6 +243,7 @@ def backward(
     entropy: Tensor,
     row_max: Tensor,
     row_sum: Tensor,
+    number: Tensor,
     kept: Tensor,
     ignore_index: int,
     inner: float,
@@ -246,7 +259,8 @@ def backward(
     return _backward(
         dlog_prob,
         dentropy,
-        (x, weight, target, bias, entropy, row_max, row_sum, kept),
+        (x, weight, target, bias, entropy, row_max, row_sum, number),
+        [kept],
         (ignore_index, inner, outer, chunk_bytes, compact, float32_sums),
         needs,
         in_place=False,
@@ -257,42 +271,49 @@ def _backward(
     dlog_prob: Tensor | None,
     dentropy: Tensor | None,
     saved: Sequence[Any],
+    held: list[Tensor],
     settings: Sequence[Any],
     needs: list[bool],
     *,
     in_place: bool,
 ) -> list[Tensor]:
-    """As `backward`; `in_place` the logits that are kept become their gradient."""
-    x, weight, target, bias, entropy, row_max, row_sum, kept = saved
+    """As `backward`; `in_place` the logits `held` become their gradient, and are let go."""
+    x, weight, target, bias, entropy, row_max, row_sum, number = saved
     ignore_index, inner, outer, chunk_bytes, compact, float32_sums = settings
     target, softmax = target.contiguous(), Softmax(inner, outer)
     sent = [None if d is None else d.contiguous() for d in (dlog_prob, dentropy)]
     with device_of(x):
-        rows = kept_rows(target, ignore_index, compact=compact)
-        stored = min(kept.shape[0], rows.number)
+        known = read_count(number, x.shape[0])
+        rows = kept_rows(target, ignore_index, compact=compact, number=known)
+        stored = min(held[0].shape[0], rows.number)
         row_bytes = weight.shape[0] * x.dtype.itemsize
         first = [(0, stored)] if in_place and stored else bounds(0, stored, row_bytes, chunk_bytes)
         others = bounds(stored, rows.number, row_bytes, chunk_bytes)
         head = Head(x, weight, bias, rows, [*first, *others], needs, wide_sums=float32_sums)
         per_row = (*sent, entropy, row_max, row_sum)
-        _through(head, kept[:stored], per_row, target, softmax, in_place=in_place)
+        _through(head, held, stored, per_row, target, softmax, in_place=in_place)
         return [grad for grad in head.gradients() if grad is not None]
 
 
 def _through(
     head: Head,
-    kept: Tensor,
+    held: list[Tensor],
+    stored: int,
     per_row: Sequence[Tensor | None],
     target: Tensor,
     softmax: Softmax,
     *,
     in_place: bool,
 ) -> None:
-    """Go through all chunks. Their memory is free before float32 sums are rounded."""
-    buffer = head.buffer([b for b in head.bounds if not in_place or b[1] > len(kept)])
+    """Go through all chunks, of the rows `stored` and of those to be multiplied again. Their memory
+    is free before float32 sums are rounded.
+    """
+    kept = held.pop()
+    through_buffer = [b for b in head.bounds if not in_place or b[1] > stored]
+    buffer = head.buffer(through_buffer, free=kept if in_place else None)
     for start, stop in head.bounds:
-        chunk = head.chunk(start, stop, kept[start:] if stop <= len(kept) else buffer)
-        if stop > len(kept):
+        chunk = head.chunk(start, stop, kept[start:] if stop <= stored else buffer)
+        if stop > stored:
             head.project(chunk)
         draw = chunk if in_place else chunk._replace(logits=buffer[: stop - start])
         _launch_bwd(draw.logits, chunk, per_row, target, softmax)
@@ -349,7 +370,7 @@ def _launch_bwd(
 
 def _kept_rows(x: Tensor, weight: Tensor, keep_bytes: int) -> int:
     """Of how many rows the logits are kept."""
-    return min(x.shape[0], keep_bytes // (weight.shape[0] * x.dtype.itemsize))
+    return rows_within(x.shape[0], weight.shape[0] * x.dtype.itemsize, keep_bytes)
 
 
 def _forward_fake(
@@ -365,7 +386,7 @@ def _forward_fake(
     chunk_bytes: int,
     compact: bool,
     float32_sums: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     row = x.new_empty(x.shape[0], dtype=torch.float32)
     return (
         row,
@@ -373,6 +394,7 @@ def _forward_fake(
         x.new_empty(x.shape[0] if asked[1] else 0, dtype=torch.bool),
         torch.empty_like(row),
         torch.empty_like(row),
+        torch.empty((), dtype=torch.int64, device="cpu"),
         x.new_empty(_kept_rows(x, weight, keep_bytes), weight.shape[0]),
     )
 
@@ -392,8 +414,8 @@ def _backward_fake(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     x, weight, target, bias, ignore_index, inner, outer, asked, _keep, *plan = inputs
-    _log_prob, entropy, _top, row_max, row_sum, kept = output
-    ctx.save_for_backward(x, weight, target, bias, entropy, row_max, row_sum)
+    _log_prob, entropy, _top, row_max, row_sum, number, kept = output
+    ctx.save_for_backward(x, weight, target, bias, entropy, row_max, row_sum, number)
     ctx.settings = (ignore_index, inner, outer, *plan)
     ctx.kept = kept  # not saved for backward: it is lost in one
     ctx.set_materialize_grads(False)
@@ -404,15 +426,15 @@ def _differentiate(
     ctx: Any, dlog_prob: Tensor | None, dentropy: Tensor | None, *_others: None
 ) -> Any:
     needs = [ctx.needs_input_grad[index] for index in (0, 1, 3)]
-    saved, kept = ctx.saved_tensors, ctx.kept
+    saved, held = ctx.saved_tensors, [ctx.kept]
     sent = [d for d in (dlog_prob, dentropy) if d is not None]
-    if kept.shape[0] and type(sent[0]) is Tensor and not torch.is_grad_enabled():
+    ours = ctx.kept.shape[0] and getattr(ctx, "called_directly", False)
+    if ours and type(sent[0]) is Tensor and not torch.is_grad_enabled():
         # Nobody else has seen what is kept: it becomes its gradient, and is no longer kept.
-        ctx.kept = kept.new_empty(0, kept.shape[1])
-        inputs = (*saved, kept)
-        grads = _backward(dlog_prob, dentropy, inputs, ctx.settings, needs, in_place=True)
+        ctx.kept = ctx.kept.new_empty(0, ctx.kept.shape[1])
+        grads = _backward(dlog_prob, dentropy, saved, held, ctx.settings, needs, in_place=True)
     else:
-        grads = linear_logprobs_backward(dlog_prob, dentropy, *saved, kept, *ctx.settings, needs)
+        grads = linear_logprobs_backward(dlog_prob, dentropy, *saved, *held, *ctx.settings, needs)
     dx, dweight, dbias = op.spread(grads, needs)
     return dx, dweight, None, dbias, *(None,) * 8
 

@@ -23,7 +23,7 @@ def linear_logprobs(
     temperature: float = 1.0,
     return_entropy: bool = False,
     return_top1: bool = False,
-    keep_bytes: int = 0,
+    keep_bytes: int = 256 << 20,
     chunk_bytes: int = 256 << 20,
     compact: bool = True,
     float32_sums: bool = False,
@@ -40,7 +40,8 @@ def linear_logprobs(
     return_top1: whether the target is the row's most likely class, the first of several, too; False
         where ignored.
     keep_bytes: what logits may take that are kept for the backward, which multiplies the others
-        again. Its time is 8 parts where none are kept, 6 where all are.
+        again. Its time is 8 parts where none are kept, 6 where all are. As much as chunk_bytes is
+        in use as long as the graph is, but adds nothing to the most that the backward takes.
     chunk_bytes: what the logits of the rows in work may take. Fewer, larger chunks are faster, and
         in 16 bits the sums of the weight's gradient are rounded less often.
     compact: leave ignored rows out of the products, which waits for the GPU once each way, to know

@@ -36,6 +36,11 @@ def test_messages_of_checks_and_compilers_are_fit_to_print() -> None:
     assert StaticReport.model_validate({**report, "failures": ["\r"]}).failures == ("\ufffd",)
 
 
+def test_colours_are_left_out() -> None:
+    assert printable("\x1b[91m\x1b[1merror\x1b[0m: \x1b[38;5;9mno\x1b[m") == "error: no"
+    assert printable("\x1b[2Jno\x1b[91") == "\ufffd[2Jno\ufffd[91"
+
+
 def test_a_file_of_two_lines_is_told_in_one(tmp_path: Path) -> None:
     root = write_fixture(tmp_path, "relu2")
     (root / "kernels/workbench_kernels/relu2/notes\nmine PASSED").write_text("")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 # Of a message nobody reads more: what is longer is cut, and says so.
 MOST_LINES, LONGEST_LINE = 100, 2000
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
 def printable(text: str) -> str:
-    """The text in one line, without what moves a terminal's cursor or can't be written."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    """The text in one line, without colours, what moves a terminal's cursor or can't be written."""
+    plain = _COLOUR.sub("", text)
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in plain)
 
 
 def printable_lines(text: str) -> str:

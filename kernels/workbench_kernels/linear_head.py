@@ -28,6 +28,7 @@ from torch import Tensor
 from workbench_kernels.launch import (
     SUPPORTED,
     Tile,
+    cdiv,
     check,
     check_shape,
     check_width,
@@ -129,8 +130,8 @@ def chunk_rows(n_rows: int, row_bytes: int, chunk_bytes: int) -> int:
     fit = chunk_bytes // row_bytes
     unit = _unit(fit)
     fit = max(1, fit - fit % unit)
-    even = -(-n_rows // max(1, -(-n_rows // fit)))
-    return max(1, min(fit, -(-even // unit) * unit))
+    even = cdiv(n_rows, max(1, cdiv(n_rows, fit)))
+    return max(1, min(fit, cdiv(even, unit) * unit))
 
 
 def rows_within(n_rows: int, row_bytes: int, most_bytes: int) -> int:
@@ -207,7 +208,7 @@ class Head:
             new = weight.new_empty if bounds else weight.new_zeros
             self._dweight = new(weight.shape, dtype=sums)
         if needs[2]:
-            parts = sum(triton.cdiv(stop - start, _SUMMED) for start, stop in bounds)
+            parts = sum(cdiv(stop - start, _SUMMED) for start, stop in bounds)
             self._parts = x.new_empty((parts, weight.shape[0]), dtype=torch.float32)
         if rows.places is not None:
             self._gathered = x.new_empty(_largest(bounds), x.shape[1])
@@ -243,7 +244,7 @@ class Head:
         draw = chunk.logits
         if self._parts is not None:
             n_rows, n_cols = draw.shape
-            grid = (triton.cdiv(n_cols, _NARROW), triton.cdiv(n_rows, _SUMMED))
+            grid = (cdiv(n_cols, _NARROW), cdiv(n_rows, _SUMMED))
             _add_rows[grid](
                 self._parts[self._parted :],
                 draw,
@@ -260,7 +261,7 @@ class Head:
             multiply(self._dx[chunk.start : chunk.start + len(draw)], draw, self.weight)
         elif self._dx is not None:
             multiply(chunk.x, draw, self.weight)
-            grid = (chunk.x.shape[0], triton.cdiv(chunk.x.shape[1], _COLUMNS))
+            grid = (chunk.x.shape[0], cdiv(chunk.x.shape[1], _COLUMNS))
             _scatter_rows[grid](self._dx, chunk.x, chunk.places, self._dx.shape[1], BLOCK=_COLUMNS)
 
     def gradients(self) -> list[Tensor | None]:
@@ -275,7 +276,7 @@ class Head:
         if self._gathered is None or self.rows.places is None:
             return self.x[start:stop]
         part, n_cols = self._gathered[: stop - start], self.x.shape[1]
-        grid = (stop - start, triton.cdiv(n_cols, _COLUMNS))
+        grid = (stop - start, cdiv(n_cols, _COLUMNS))
         _gather_rows[grid](part, self.x, self.rows.places[start:], n_cols, BLOCK=_COLUMNS)
         return part
 

@@ -9,13 +9,14 @@ Atomics would need one launch less, and give another rounding on every call.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from workbench_kernels.launch import device_of, interpreted
+from workbench_kernels.launch import cdiv, device_of, interpreted
 
 _SLICE = 2048  # most parts that a program adds: with few columns there are few programs
 _BLOCK_PARTS = 128  # of these, at once
@@ -70,7 +71,7 @@ def add_all_parts(
         return []
     most = max(part.shape[0] for part in parts)
     if most > _SLICE:
-        slices = triton.cdiv(most, _SLICE)
+        slices = cdiv(most, _SLICE)
         sliced = [part.new_empty((slices, part.shape[1])) for part in parts]
         _launch(sliced, parts, slices)
         return add_all_parts(sliced, shapes, dtype)
@@ -82,13 +83,9 @@ def add_all_parts(
 def _launch(outs: Sequence[Tensor], parts: Sequence[Tensor], slices: int) -> None:
     """Add each tensor's parts up, in so many slices."""
     n_cols = max(part.shape[1] for part in parts)
-    whole = triton.next_power_of_2(n_cols)
-    # Narrow blocks fill a GPU; the interpreter pays for every program.
-    block_cols = min(2048 if interpreted() else 16, whole)
-    # Few programs need more warps to have as much on its way, but no more than there are elements.
-    warps = min(16, max(4, 32768 // whole), _BLOCK_PARTS * block_cols // 32)
+    block_cols, warps = _block(n_cols)
     with device_of(parts[0]):
-        _add_parts[(triton.cdiv(n_cols, block_cols), len(outs), slices)](
+        _add_parts[(cdiv(n_cols, block_cols), len(outs), slices)](
             tuple(outs),
             tuple(parts),
             # Triton compiles for a 1 and for multiples of 16, in a tuple whatever it is told: how
@@ -100,3 +97,13 @@ def _launch(outs: Sequence[Tensor], parts: Sequence[Tensor], slices: int) -> Non
             BLOCK_COLS=block_cols,
             num_warps=warps,
         )
+
+
+@cache
+def _block(n_cols: int) -> tuple[int, int]:
+    """Columns of a program, and its warps."""
+    whole = triton.next_power_of_2(n_cols)
+    # Narrow blocks fill a GPU; the interpreter pays for every program.
+    block_cols = min(2048 if interpreted() else 16, whole)
+    # Few programs need more warps to have as much on its way, but no more than there are elements.
+    return block_cols, min(16, max(4, 32768 // whole), _BLOCK_PARTS * block_cols // 32)

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import op
-from workbench_kernels.launch import device_of, flat_tile, multiprocessors
+from workbench_kernels.launch import cdiv, device_of, flat_tile, multiprocessors
 from workbench_kernels.tuning import Fixed
 
 
@@ -87,7 +87,7 @@ def scaled(grads: list[Tensor], factor: Tensor, table: Fixed) -> list[Tensor]:
 def _multiplied(out: Tensor, grad: Tensor, factor: Tensor, table: Fixed) -> Tensor:
     tile = flat_tile(table)
     resident = max(1, tile.resident // tile.num_warps) * multiprocessors(grad)
-    grid = (min(resident, triton.cdiv(grad.numel(), tile.block_cols)),)
+    grid = (min(resident, cdiv(grad.numel(), tile.block_cols)),)
     if grad.numel():
         with device_of(grad):
             _multiply[grid](

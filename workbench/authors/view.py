@@ -221,10 +221,7 @@ class KernelView:
 
     @property
     def grid(self) -> str:
-        rows, columns = (
-            "triton.cdiv(n_rows, tile.block_rows)",
-            "triton.cdiv(n_cols, tile.block_cols)",
-        )
+        rows, columns = "cdiv(n_rows, tile.block_rows)", "cdiv(n_cols, tile.block_cols)"
         if self.plan.structure == "row":
             return f"(programs({self.anchor}, n_rows, tile),)" if self.plan.sums else f"({rows},)"
         if self.plan.sums:
@@ -300,9 +297,10 @@ class OpView:
     @property
     def launch_imports(self) -> list[str]:
         if self.plan.is_flat:
-            return ["device_of", "flat_tile"]
+            return ["cdiv", "device_of", "flat_tile"]
         structures = {kernel.plan.structure for kernel in self.kernels}
         needed = {
+            "cdiv": any("cdiv(" in kernel.grid for kernel in self.kernels),
             "column_tile": structures - {"row"},
             "WIDEST_ROW": self.has_wide,
             "device_of": True,

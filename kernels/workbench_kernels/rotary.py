@@ -105,12 +105,17 @@ def interleaved(pairing: str) -> tuple[bool, bool]:
 
 def four_dims(x: Tensor, heads_dim: int) -> Tensor:
     """(batches, tokens, heads, features) whose features are dense: a view where that can be."""
+    # Each view takes the host microseconds: none is made that changes nothing.
     if x.stride(-1) != 1:
         x = x.contiguous()
-    x = x.movedim(heads_dim, -2)
+    heads = heads_dim % x.ndim
+    if heads != x.ndim - 2:
+        x = x.transpose(heads, -2) if heads == x.ndim - 3 else x.movedim(heads, -2)
     if x.ndim > 4:
         return x.flatten(0, -4)
-    return x.reshape((1,) * (4 - x.ndim) + x.shape)
+    while x.ndim < 4:
+        x = x.unsqueeze(0)
+    return x
 
 
 def tables_like(
@@ -124,7 +129,10 @@ def tables_like(
 
 
 def _table_like(table: Tensor, x: Tensor, heads_dim: int, has_axes: bool) -> Tensor:
-    tokens = x.movedim(heads_dim, -2).shape[:-2]
+    heads = heads_dim % x.ndim
+    tokens = [size for dim, size in enumerate(x.shape[:-1]) if dim != heads]
+    if len(tokens) <= 2 and not has_axes:
+        return table.expand((*(1,) * (3 - len(tokens)), *tokens, table.shape[-1]))
     axes, own = (table.shape[:1], table.shape[1:]) if has_axes else ((1,), table.shape)
     table = table.reshape((*axes, *(1,) * (len(tokens) + 1 - len(own)), *own))
     table = table.expand((*axes, *tokens, own[-1]))
@@ -159,20 +167,27 @@ def constants(
     width: int, cos: Tensor, per_pair: bool, sections: list[int], rows: Sequence[Tensor]
 ) -> dict[str, int]:
     """What is compiled into a kernel of how heads, `rows` in four dimensions, and tables lie."""
-    half = cos.shape[-1] // (1 if per_pair else 2)
-    rest = width - 2 * half
     # What all heads and rows of tables start at multiples of. Triton itself sees only multiples of
     # 16, which heads of 72 features aren't.
     divisor = math.gcd(width, cos.shape[-1], 16)
-    starts = itertools.chain(cos.stride()[:3], *(t.stride()[:3] for t in rows))
+    starts = math.gcd(*cos.stride()[:3], *(start for t in rows for start in t.stride()[:3]))
+    return {
+        **_sides(width, cos.shape[-1] // (1 if per_pair else 2)),
+        "ALIGNED": divisor if starts % divisor == 0 else 1,
+        "PER_PAIR": per_pair,
+        "SECTIONS": bool(sections),
+    }
+
+
+@cache
+def _sides(width: int, half: int) -> dict[str, int]:
+    """How many features a head has of each kind, and how many lanes they take."""
+    rest = width - 2 * half
     return {
         "HALF": half,
         "BLOCK_HALF": _power_of_2(half),
         "REST": rest,
         "BLOCK_REST": _power_of_2(rest),
-        "ALIGNED": divisor if all(start % divisor == 0 for start in starts) else 1,
-        "PER_PAIR": per_pair,
-        "SECTIONS": bool(sections),
     }
 
 
@@ -183,16 +198,20 @@ def bounds(sections: Sequence[int]) -> tuple[int, ...]:
 
 def tokens_outermost(x: Tensor, heads_dim: int) -> bool:
     """Whether the heads of a token lie together in memory, rather than the tokens of a head."""
-    x = x.movedim(heads_dim, -2)
-    return x.ndim < 3 or bool(x.stride(-2) <= x.stride(-3))
+    heads = heads_dim % x.ndim
+    last_of_tokens = x.ndim - (3 if heads == x.ndim - 2 else 2)
+    return x.ndim < 3 or bool(x.stride(heads) <= x.stride(last_of_tokens))
 
 
 def empty_like(x: Tensor, heads_dim: int, tokens_outermost: bool) -> Tensor:
     """Dense memory of the shape of `x`. No view: of two that an op gives, PyTorch lets neither be
     changed in place.
     """
+    heads = heads_dim % x.ndim
+    if heads == x.ndim - (2 if tokens_outermost else 3):
+        return torch.empty_like(x, memory_format=torch.contiguous_format)
     *dims, features = range(x.ndim)
-    heads = dims.pop(heads_dim % x.ndim)
+    dims.remove(heads)
     dims.insert(len(dims) if tokens_outermost else len(dims) - 1, heads)
     strides, size = [1] * x.ndim, x.shape[features]
     for dim in reversed(dims):

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from workbench_kernels.launch import Tile, check, check_shape, row_tile
+from workbench_kernels.launch import Tile, cdiv, check, check_shape, row_tile
 from workbench_kernels.tuning import Table
 
 PAIRINGS = ("half", "interleaved", "interleaved_to_half")
@@ -131,14 +131,13 @@ def tables_like(
 def _table_like(table: Tensor, x: Tensor, heads_dim: int, has_axes: bool) -> Tensor:
     heads = heads_dim % x.ndim
     tokens = [size for dim, size in enumerate(x.shape[:-1]) if dim != heads]
-    if len(tokens) <= 2 and not has_axes:
-        return table.expand((*(1,) * (3 - len(tokens)), *tokens, table.shape[-1]))
-    axes, own = (table.shape[:1], table.shape[1:]) if has_axes else ((1,), table.shape)
-    table = table.reshape((*axes, *(1,) * (len(tokens) + 1 - len(own)), *own))
-    table = table.expand((*axes, *tokens, own[-1]))
-    if len(tokens) > 2:
-        return table.flatten(1, -3)
-    return table.reshape((*axes, *(1,) * (2 - len(tokens)), *tokens, own[-1]))
+    tokens = [1] * (2 - len(tokens)) + tokens
+    axes = 1
+    if has_axes:
+        axes, *own = table.shape
+        table = table.reshape((axes, *(1,) * (len(tokens) + 1 - len(own)), *own))
+    table = table.expand((axes, *tokens, table.shape[-1]))
+    return table.flatten(1, -3) if len(tokens) > 2 else table
 
 
 class Split(NamedTuple):
@@ -155,7 +154,7 @@ def split(width: int, q_heads: int, k_heads: int, table: Table) -> Split:
     many heads share what is read of the tables.
     """
     heads = min(table.at(width)["heads"], _power_of_2(max(q_heads, k_heads)))
-    return Split(row_tile(width, table), heads, (-(-q_heads // heads), -(-k_heads // heads)))
+    return Split(row_tile(width, table), heads, (cdiv(q_heads, heads), cdiv(k_heads, heads)))
 
 
 def _power_of_2(number: int) -> int:

@@ -49,6 +49,26 @@ def _both(x):
 _k = triton.jit(_both)
 def f(x: Tensor) -> Tensor:
     return _both(x)  #! kernel-call
+--- half a kernel, by the library's jit
+from workbench_kernels.jit import jit
+def _both(x):
+    return x * x
+
+_k = jit(_both)
+def f(x: Tensor) -> Tensor:
+    return _both(x)  #! kernel-call
+--- a library's kernel as a function
+from workbench_kernels.jit import jit
+@jit(do_not_specialize=["n"])
+def _k(X, n):
+    tl.store(X, n)
+def f(x: Tensor) -> None:
+    _k(x, 3)  #! kernel-call
+--- the library's launches
+from workbench_kernels import jit
+def f(x: Tensor) -> None:
+    jit._watched()  #! name
+    jit.JITFunction(f)  #! name
 --- torch in a kernel
 @triton.jit
 def _k(X):

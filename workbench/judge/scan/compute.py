@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from workbench.judge.scan.finding import Finding, shown
 from workbench.judge.scan.names import LIBRARY
+from workbench.judge.scan.program import KERNELS
 from workbench.judge.scan.values import Values, elements, holds_tensors, may_be_tensor
 from workbench.judge.scan.view import View
 
@@ -26,7 +27,7 @@ _ADD_UP = {
 # What may be called of triton.language outside a kernel: it makes types and constants.
 _HOST_LANGUAGE = {"constexpr", "dtype", "block_type", "pointer_type", "constexpr_type"}
 _ASKS_ABOUT = {f"builtins.{name}" for name in ("isinstance", "hasattr", "getattr", "callable")}
-_TAKES_KERNELS = ("triton.", "torch.library.")
+_TAKES_KERNELS = ("triton.", "torch.library.", f"{LIBRARY}.jit.")
 
 
 def arithmetic(view: View) -> Iterator[Finding]:
@@ -136,15 +137,15 @@ def kernel_calls(view: View) -> Iterator[Finding]:
 
 
 def wrapped_kernels(view: View) -> Iterator[Finding]:
-    """A function that `triton.jit(...)` was called on is nothing but a kernel."""
+    """A function that `jit(...)` was called on is nothing but a kernel."""
     for node in view.nodes(ast.Name):
         for value in view.value(node):
             if value.kind != "function" or value.node not in view.program.kernels or value.depth:
                 continue
             around = view.module.parents[node]
-            wraps = isinstance(around, ast.Call) and "triton.jit" in view.origins(around.func)
+            wraps = isinstance(around, ast.Call) and bool(KERNELS & view.origins(around.func))
             if isinstance(node.ctx, ast.Load) and not wraps and not view.in_kernel(node):
-                why = f"uses {node.id}, which triton.jit makes a kernel, as a Python function too"
+                why = f"uses {node.id}, which jit makes a kernel, as a Python function too"
                 yield view.finding(node, "kernel-call", f"{why}; write two functions")
 
 

@@ -98,7 +98,7 @@ _PACKAGES = {
 ROOTS = frozenset(name.split(".")[0] for name in _PACKAGES) - {"builtins"} | {LIBRARY}
 
 # The library's modules an op may use. Its truth, its bound and every spec belong to the judge.
-_SERVED = set("op launch tuning numerics partials spec testing functional nn".split())
+_SERVED = set("op jit launch tuning numerics partials spec testing functional nn".split())
 _MULTIPLY = {"products", "linear_head"}  # for those whose spec has products
 _JUDGES = {"truth", "bound"}
 _JUDGES_FUNCTIONS = {"expect", "run", "call", "compare", "check", "check_case", "check_layout"}
@@ -305,7 +305,8 @@ def _library_reason(name: str, products: bool) -> str:
         return "holds what the op is judged by; compute the op in its own kernels"
     if module == "testing" and rest and rest[0] in _JUDGES_FUNCTIONS:
         return "holds what the op is judged by; compute the op in its own kernels"
-    if module in _SERVED and rest and rest[0].startswith("_"):
+    private = rest and (rest[0].startswith("_") or (module == "jit" and rest[0] != "jit"))
+    if module in _SERVED and private:
         return "is private to the library; use its public functions"
     return _outside(".".join(rest))
 

@@ -29,7 +29,7 @@ from workbench.judge.scan.values import (
     union,
 )
 
-_KERNELS = {"triton.jit"}
+KERNELS = {"triton.jit", f"{LIBRARY}.jit.jit"}
 _REGISTER = {f"torch.library.{name}" for name in ("custom_op", "triton_op")}
 CACHES = {f"functools.{name}" for name in ("cache", "lru_cache", "cached_property")}
 _PURE = {
@@ -289,7 +289,7 @@ class Program:
             return TENSOR if is_tensor(arguments[1]) else self.annotation(node.args[0])
         if name in _FACTORIES:
             return frozenset({Value("decorator", name)})
-        if name in _KERNELS | CACHES | _REGISTER:
+        if name in KERNELS | CACHES | _REGISTER:
             return self._decorate_or_factory(name, arguments)
         if name == f"{LIBRARY}.op.define":
             return self._op(arguments[1] if len(arguments) > 1 else NOTHING)
@@ -409,7 +409,7 @@ class Program:
         nodes = {value.node for value in values if value.kind == "function" and value.node}
         if name == "typing.overload":  # says what there is, and is never called
             return NOTHING
-        if name in _KERNELS:
+        if name in KERNELS:
             self.kernels |= nodes
             return frozenset(Value("kernel", node=node) for node in nodes) or values
         if name in _REGISTER:

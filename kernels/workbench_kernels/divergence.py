@@ -15,6 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import numerics
+from workbench_kernels.jit import jit
 from workbench_kernels.launch import (
     Tile,
     check,
@@ -144,7 +145,7 @@ def upstream(DY, SCALE, rows, counted, PER_ROW: tl.constexpr):
     return dy
 
 
-@triton.jit(do_not_specialize=["ignore_index", "n_rows"])
+@jit(do_not_specialize=["ignore_index", "n_rows"])
 def _add_rows(
     Y,
     SCALE,

@@ -39,6 +39,11 @@ def cdiv(number: int, size: int) -> int:
     return -(-number // size)
 
 
+def per_row(x: Tensor) -> Tensor:
+    """Room for a float32 for each row of x, flat: a size takes the host half as long as a shape."""
+    return x.new_empty(x.numel() // x.shape[-1], dtype=torch.float32)
+
+
 def contiguous(t: Tensor | None) -> Tensor | None:
     """The tensor without gaps, or none where there is none."""
     return None if t is None else t.contiguous()

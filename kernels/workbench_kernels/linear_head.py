@@ -25,6 +25,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from workbench_kernels.jit import jit
 from workbench_kernels.launch import (
     SUPPORTED,
     Tile,
@@ -53,7 +54,7 @@ class Rows(NamedTuple):
     kept: Tensor  # how many take part, int32, on the device
 
 
-@triton.jit(do_not_specialize=["n_rows", "ignore_index"])
+@jit(do_not_specialize=["n_rows", "ignore_index"])
 def _keep_rows(PLACES, KEPT, TARGET, n_rows, ignore_index, BLOCK: tl.constexpr):
     count = tl.zeros([], tl.int32)
     for start in range(0, n_rows, BLOCK):
@@ -69,7 +70,7 @@ def _keep_rows(PLACES, KEPT, TARGET, n_rows, ignore_index, BLOCK: tl.constexpr):
     tl.store(KEPT, count)
 
 
-@triton.jit
+@jit
 def _gather_rows(PART, X, PLACES, n_cols, BLOCK: tl.constexpr):
     to = tl.program_id(0).to(tl.int64)
     row = tl.load(PLACES + to).to(tl.int64)
@@ -79,7 +80,7 @@ def _gather_rows(PART, X, PLACES, n_cols, BLOCK: tl.constexpr):
     tl.store(PART + to * n_cols + cols, x, mask=mask)
 
 
-@triton.jit
+@jit
 def _scatter_rows(DX, PART, PLACES, n_cols, BLOCK: tl.constexpr):
     at = tl.program_id(0).to(tl.int64)
     row = tl.load(PLACES + at).to(tl.int64)
@@ -88,7 +89,7 @@ def _scatter_rows(DX, PART, PLACES, n_cols, BLOCK: tl.constexpr):
     tl.store(DX + row * n_cols + cols, tl.load(PART + at * n_cols + cols, mask=mask), mask=mask)
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _add_rows(PARTS, DRAW, n_rows, n_cols, BLOCK_ROWS: tl.constexpr, BLOCK_COLS: tl.constexpr):
     # Several sums of each column, which grow by less and so lose less.
     SUMS: tl.constexpr = 16

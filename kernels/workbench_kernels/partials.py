@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from workbench_kernels.jit import jit
 from workbench_kernels.launch import cdiv, device_of, interpreted
 
 _SLICE = 2048  # most parts that a program adds: with few columns there are few programs
@@ -38,7 +39,7 @@ def _add(OUT, PARTS, n_parts, n_cols, SLICE, BLOCK_PARTS: tl.constexpr, BLOCK_CO
     tl.store(OUT + cols, out.to(OUT.dtype.element_ty), mask=cols < n_cols)
 
 
-@triton.jit
+@jit
 def _add_parts(
     OUTS,
     PARTS,

@@ -11,16 +11,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import op
+from workbench_kernels.jit import jit
 from workbench_kernels.launch import cdiv, device_of, flat_tile, multiprocessors
 from workbench_kernels.tuning import Fixed
 
 
-@triton.jit
+@jit
 def _multiply(OUT, GRAD, FACTOR, n, IN_PLACE: tl.constexpr, BLOCK: tl.constexpr):
     factor = tl.load(FACTOR).to(tl.float32)
     if not IN_PLACE or factor != 1.0:

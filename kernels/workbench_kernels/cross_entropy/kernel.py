@@ -33,7 +33,8 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import numerics, op
-from workbench_kernels.launch import Tile, device_of, part_tile, stages
+from workbench_kernels.jit import jit
+from workbench_kernels.launch import Tile, cdiv, device_of, part_tile, stages
 from workbench_kernels.logits import depth
 from workbench_kernels.tuning import ByWidth, Table
 
@@ -61,7 +62,7 @@ def _squashed(x, inner, outer, CAPPED: tl.constexpr, SCALED: tl.constexpr):
     return x
 
 
-@triton.jit(do_not_specialize=["ignore_index", "n_rows"])
+@jit(do_not_specialize=["ignore_index", "n_rows"])
 def _cross_entropy_fwd(
     ROW_LOSS,
     LOG_PROB,
@@ -182,7 +183,7 @@ def _cross_entropy_fwd(
         tl.store(ARGMAX + rows, best.to(tl.int64), mask=row_mask)
 
 
-@triton.jit(do_not_specialize=["ignore_index", "n_rows"])
+@jit(do_not_specialize=["ignore_index", "n_rows"])
 def _cross_entropy_mean(
     Y,
     ACCURACY,
@@ -229,7 +230,7 @@ def _cross_entropy_mean(
         tl.store(ACCURACY, numerics.divide(tl.sum(right, axis=0), tl.sum(count, axis=0)))
 
 
-@triton.jit(do_not_specialize=["ignore_index", "n_rows"])
+@jit(do_not_specialize=["ignore_index", "n_rows"])
 def _cross_entropy_bwd(
     DX,
     DY,
@@ -366,7 +367,7 @@ def forward(
     ranked = argmax if asked[2] else x.new_empty(n_rows if asked[3] else 0, dtype=torch.int64)
     tile, deep = _steps(n_cols, FORWARD)
     with device_of(x):
-        _cross_entropy_fwd[(triton.cdiv(n_rows, tile.block_rows),)](
+        _cross_entropy_fwd[(cdiv(n_rows, tile.block_rows),)](
             row_loss,
             log_prob if asked[0] else None,
             entropy if asked[1] else None,
@@ -525,7 +526,7 @@ def _launch_bwd(
     rows, target = _rows(x), target.contiguous()
     n_rows, n_cols = rows.shape
     tile = part_tile(n_cols, BACKWARD)
-    blocks = triton.cdiv(n_rows, tile.block_rows) * triton.cdiv(n_cols, tile.block_cols)
+    blocks = cdiv(n_rows, tile.block_rows) * cdiv(n_cols, tile.block_cols)
     with device_of(x):
         _cross_entropy_bwd[(blocks,)](
             dx,

@@ -30,7 +30,8 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import op
-from workbench_kernels.launch import column_tile, device_of, programs, stages
+from workbench_kernels.jit import jit
+from workbench_kernels.launch import cdiv, column_tile, device_of, programs, stages
 from workbench_kernels.partials import add_all_parts
 from workbench_kernels.tuning import Fixed
 
@@ -59,7 +60,7 @@ def _tanh(z, EXACT: tl.constexpr):
     return tl.where(is_near, z * near, far), rest * part
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _dyt_fwd(
     Y,
     X,
@@ -86,7 +87,7 @@ def _dyt_fwd(
     tl.store(Y + rows * n_cols + cols, y.to(Y.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _dyt_bwd(
     DX,
     DALPHA_PARTS,
@@ -156,7 +157,7 @@ def forward(x: Tensor, alpha: Tensor, weight: Tensor, bias: Tensor | None) -> Te
     n_cols = x.shape[-1]
     n_rows = x.numel() // n_cols
     tile = column_tile(n_cols, FORWARD)
-    grid = (triton.cdiv(n_rows, tile.block_rows) * triton.cdiv(n_cols, tile.block_cols),)
+    grid = (cdiv(n_rows, tile.block_rows) * cdiv(n_cols, tile.block_cols),)
     with device_of(x):
         _dyt_fwd[grid](
             y,
@@ -181,7 +182,7 @@ def backward(
     n_cols = x.shape[-1]
     n_rows = x.numel() // n_cols
     tile = column_tile(n_cols, BACKWARD)
-    blocks = triton.cdiv(n_cols, tile.block_cols)
+    blocks = cdiv(n_cols, tile.block_cols)
     grid = (programs(x, n_rows, tile, blocks), blocks)
     dx = torch.empty_like(x, memory_format=torch.contiguous_format) if needs[0] else None
     sizes = (grid[0] * blocks, 1), (grid[0], n_cols), (grid[0], n_cols)

@@ -28,11 +28,14 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import numerics, op, pieces
+from workbench_kernels.jit import jit
 from workbench_kernels.launch import (
     WIDEST_ROW,
     Tile,
+    cdiv,
     contiguous,
     device_of,
+    per_row,
     piece_tile,
     programs,
     stages,
@@ -55,7 +58,7 @@ def _weighted(s, WEIGHT, cols, n_cols, offset, ROUNDED: tl.constexpr):
     return s
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _fused_add_rms_norm_fwd(
     Y,
     S,
@@ -105,7 +108,7 @@ def _sum(X, RESIDUAL, cols, n_cols, EVICTION: tl.constexpr):
     return (x.to(tl.float32) + residual.to(tl.float32)).to(X.dtype.element_ty)
 
 
-@triton.jit
+@jit
 def _fused_add_rms_norm_fwd_wide(
     Y,
     S,
@@ -141,7 +144,7 @@ def _fused_add_rms_norm_fwd_wide(
         tl.store(Y + cols, y.to(Y.dtype.element_ty), mask=cols < n_cols)
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _fused_add_rms_norm_bwd(
     DX,
     DWEIGHT_PARTS,
@@ -204,7 +207,7 @@ def _fused_add_rms_norm_bwd(
         pieces.store_sums(PARTS, dweight, left, PIECES, BLOCK_COLS)
 
 
-@triton.jit
+@jit
 def _fused_add_rms_norm_bwd_wide(
     DX, DY, DS, S, WEIGHT, RSTD, offset, n_cols, BLOCK_COLS: tl.constexpr
 ):
@@ -287,7 +290,7 @@ def forward(
         return y, s, rstd
     tile = piece_tile(n_cols, FORWARD)
     with device_of(x):
-        _fused_add_rms_norm_fwd[(triton.cdiv(n_rows, tile.block_rows),)](
+        _fused_add_rms_norm_fwd[(cdiv(n_rows, tile.block_rows),)](
             y,
             s,
             rstd,
@@ -347,7 +350,7 @@ def _launch_bwd(
     """Fill dx, and make dweight."""
     n_cols = s.shape[-1]
     n_rows = s.numel() // n_cols
-    blocks = triton.cdiv(n_cols, tile.pieces * tile.block_cols)
+    blocks = cdiv(n_cols, tile.pieces * tile.block_cols)
     grid = (programs(s, n_rows, tile, blocks), blocks)
     parts = s.new_empty((grid[0], n_cols), dtype=torch.float32) if with_dweight else None
     with device_of(s):
@@ -401,7 +404,7 @@ def _launch_bwd_wide(
 
 def _outputs(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     y, s = (torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(2))
-    return y, s, x.new_empty(x.shape[:-1], dtype=torch.float32)
+    return y, s, per_row(x)
 
 
 def _forward_fake(

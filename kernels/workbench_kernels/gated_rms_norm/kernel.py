@@ -34,9 +34,11 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import numerics, op, pieces
+from workbench_kernels.jit import jit
 from workbench_kernels.launch import (
     WIDEST_ROW,
     Tile,
+    cdiv,
     device_of,
     piece_tile,
     programs,
@@ -102,7 +104,7 @@ def _gradients(v, u, rstd, mean, weight, dy, x, act, slope, GATE_FIRST: tl.const
     return dx, dgate
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _gated_rms_norm_fwd(
     Y,
     RSTD,
@@ -145,7 +147,7 @@ def _gated_rms_norm_fwd(
         tl.store(Y + at + cols, y.to(Y.dtype.element_ty), mask=row_mask & (cols < n_cols))
 
 
-@triton.jit
+@jit
 def _gated_rms_norm_fwd_wide(
     Y,
     RSTD,
@@ -187,7 +189,7 @@ def _gated_rms_norm_fwd_wide(
         tl.store(Y + at + cols, y.to(Y.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _gated_rms_norm_bwd(
     DX,
     DGATE,
@@ -270,7 +272,7 @@ def _gated_rms_norm_bwd(
         pieces.store_sums(PARTS, dweight, left, PIECES, BLOCK_COLS)
 
 
-@triton.jit
+@jit
 def _gated_rms_norm_bwd_wide(
     DX,
     DGATE,
@@ -376,7 +378,7 @@ def forward(
         return y, rstd
     tile = piece_tile(n_cols, FORWARD)
     with device_of(x):
-        _gated_rms_norm_fwd[(triton.cdiv(n_rows, tile.block_rows), num_groups)](
+        _gated_rms_norm_fwd[(cdiv(n_rows, tile.block_rows), num_groups)](
             y,
             rstd,
             x,
@@ -440,7 +442,7 @@ def _launch_bwd(
     activation, gate_first, num_groups = how
     n_cols = x.shape[-1] // num_groups
     n_rows = x.numel() // x.shape[-1]
-    blocks = num_groups * triton.cdiv(n_cols, tile.pieces * tile.block_cols)
+    blocks = num_groups * cdiv(n_cols, tile.pieces * tile.block_cols)
     grid = (programs(x, n_rows, tile, blocks), blocks)
     parts = None
     if with_dweight:

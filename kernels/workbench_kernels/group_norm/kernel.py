@@ -37,7 +37,15 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import numerics, op, pieces
-from workbench_kernels.launch import Tile, channel_tile, contiguous, device_of, multiprocessors
+from workbench_kernels.jit import jit
+from workbench_kernels.launch import (
+    Tile,
+    cdiv,
+    channel_tile,
+    contiguous,
+    device_of,
+    multiprocessors,
+)
 from workbench_kernels.partials import add_all_parts
 from workbench_kernels.tuning import ByWidth
 
@@ -143,7 +151,7 @@ def _statistics(x, there, left, count, PIECES: tl.constexpr, BLOCK_POSITIONS: tl
     return mean, square
 
 
-@triton.jit(do_not_specialize=["lag"])
+@jit(do_not_specialize=["lag"])
 def _group_norm_fwd(
     Y,
     MEAN,
@@ -222,7 +230,7 @@ def _group_norm_fwd(
         tl.store(Y + at + positions, y.to(Y.dtype.element_ty), mask, eviction_policy="evict_first")
 
 
-@triton.jit(do_not_specialize=["lag"])
+@jit(do_not_specialize=["lag"])
 def _group_norm_bwd(
     DX,
     DWEIGHT_PARTS,
@@ -345,9 +353,9 @@ def forward(
     y, mean, rstd = _outputs(x, num_groups)
     channels, positions = _sizes(x, num_groups)
     tile = channel_tile(channels, positions, FORWARD)
-    programs, sums, arguments = _launch(x, num_groups, tile)
+    programs, sums, sizes, constants = _launch(x, num_groups, tile)
     with device_of(x):
-        _group_norm_fwd[(programs,)](y, mean, rstd, sums, x, weight, bias, eps, **arguments)
+        _group_norm_fwd[(programs,)](y, mean, rstd, sums, x, weight, bias, eps, *sizes, **constants)
     return y, mean, rstd
 
 
@@ -365,12 +373,14 @@ def backward(
     dx = torch.empty_like(x, memory_format=torch.contiguous_format) if needs[0] else None
     channels, positions = _sizes(x, num_groups)
     tile = channel_tile(channels, positions, BACKWARD)
-    across = triton.cdiv(positions, tile.pieces * tile.block_cols)
+    across = cdiv(positions, tile.pieces * tile.block_cols)
     rows = (x.shape[0] * across, x.shape[1])
     parts = [x.new_empty(rows, dtype=torch.float32) if need else None for need in needs[1:]]
-    programs, sums, arguments = _launch(x, num_groups, tile)
+    programs, sums, sizes, constants = _launch(x, num_groups, tile)
     with device_of(x):
-        _group_norm_bwd[(programs,)](dx, *parts, sums, dy, x, weight, mean, rstd, **arguments)
+        _group_norm_bwd[(programs,)](
+            dx, *parts, sums, dy, x, weight, mean, rstd, *sizes, **constants
+        )
     given = [part for part in parts if part is not None]
     grads = add_all_parts(given, [x.shape[1:2]] * len(given), x.dtype)
     return grads if dx is None else [dx, *grads]
@@ -378,13 +388,13 @@ def backward(
 
 def _launch(
     x: Tensor, num_groups: int, tile: Tile
-) -> tuple[int, Tensor | None, dict[str, int | None]]:
-    """How many programs there are, through what they speak to each other, and the arguments that
-    both kernels take.
+) -> tuple[int, Tensor | None, tuple[int, ...], dict[str, int | None]]:
+    """How many programs there are, through what they speak to each other, and the numbers and the
+    constants that both kernels take.
     """
     channels, positions = _sizes(x, num_groups)
-    across = triton.cdiv(positions, tile.pieces * tile.block_cols)
-    parts = triton.cdiv(channels, tile.block_rows) * across
+    across = cdiv(positions, tile.pieces * tile.block_cols)
+    parts = cdiv(channels, tile.block_rows) * across
     groups = x.shape[0] * num_groups
     sums = None
     lag = 0
@@ -396,13 +406,8 @@ def _launch(
             # The rest of a group, and what else is on its way at the same time.
             lag = parts - 1 + max(1, tile.resident // tile.num_warps) * multiprocessors(x)
     chunk = min(8, positions & -positions)  # a power of two
-    arguments = {
-        "n_parts": parts,
-        "across": across,
-        "lag": lag,
-        "n_groups": num_groups,
-        "n_channels": channels,
-        "n_chunks": positions // chunk,
+    sizes = parts, across, lag, num_groups, channels, positions // chunk
+    constants = {
         "CHUNK": chunk,
         "BLOCK_PARTS": triton.next_power_of_2(parts),
         "HELD": held,
@@ -412,7 +417,7 @@ def _launch(
         "num_warps": tile.num_warps,
         "maxnreg": tile.registers,
     }
-    return groups * parts + lag, sums, arguments
+    return groups * parts + lag, sums, sizes, constants
 
 
 def _sizes(x: Tensor, num_groups: int) -> tuple[int, int]:

@@ -47,7 +47,8 @@ from workbench_kernels.divergence import (
     softmaxes,
     upstream,
 )
-from workbench_kernels.launch import device_of, part_tile, stages
+from workbench_kernels.jit import jit
+from workbench_kernels.launch import cdiv, device_of, part_tile, stages
 from workbench_kernels.tuning import ByWidth
 
 # Far below every logit, so that the difference of two that are -inf is a number.
@@ -84,7 +85,7 @@ def _over_mixture(gap, p_weight, q_weight, EVEN: tl.constexpr):
     return tl.where(ahead, 0.0, behind) - log_s, tl.where(ahead, behind, 0.0) - log_s
 
 
-@triton.jit(do_not_specialize=["ignore_index", "n_inner", "n_rows"])
+@jit(do_not_specialize=["ignore_index", "n_inner", "n_rows"])
 def _jsd_fwd(
     ROW_LOSS,
     STATS,
@@ -166,7 +167,7 @@ def _jsd_fwd(
     tl.store(ROW_LOSS + rows, tl.where(counted, loss * LN_2, 0.0), mask=row_mask)
 
 
-@triton.jit(do_not_specialize=["ignore_index", "n_inner", "n_rows"])
+@jit(do_not_specialize=["ignore_index", "n_inner", "n_rows"])
 def _jsd_bwd(
     DP,
     DQ,
@@ -281,7 +282,7 @@ def forward(
     tile = part_tile(n_cols, FORWARD)
     depth, across, wide = lanes(tile, p, q)
     with device_of(input):
-        _jsd_fwd[(triton.cdiv(n_rows, tile.block_rows),)](
+        _jsd_fwd[(cdiv(n_rows, tile.block_rows),)](
             row_loss,
             stats,
             p,
@@ -331,7 +332,7 @@ def backward(
     dp, dq = _ordered(*grads, beta)
     n_rows, n_cols = p.shape[:2].numel(), p.shape[2]
     tile = part_tile(n_cols, BACKWARD)
-    blocks = triton.cdiv(n_rows, tile.block_rows) * triton.cdiv(n_cols, tile.block_cols)
+    blocks = cdiv(n_rows, tile.block_rows) * cdiv(n_cols, tile.block_cols)
     with device_of(input):
         _jsd_bwd[(blocks,)](
             dp,

@@ -43,7 +43,8 @@ from workbench_kernels.divergence import (
     softmaxes,
     upstream,
 )
-from workbench_kernels.launch import device_of, part_tile, stages
+from workbench_kernels.jit import jit
+from workbench_kernels.launch import cdiv, device_of, part_tile, stages
 from workbench_kernels.tuning import ByWidth
 
 _KEPT = 5  # of each row of logits: maximum and scale of both, and what log2(p / q) is shifted by
@@ -60,7 +61,7 @@ def _as_log2(x, to_log2, PROBS: tl.constexpr):
     return p, log_p
 
 
-@triton.jit(do_not_specialize=["ignore_index", "n_inner", "n_rows"])
+@jit(do_not_specialize=["ignore_index", "n_inner", "n_rows"])
 def _kl_div_fwd(
     ROW_LOSS,
     STATS,
@@ -122,7 +123,7 @@ def _kl_div_fwd(
     tl.store(ROW_LOSS + rows, tl.where(counted, loss * LN_2, 0.0), mask=row_mask)
 
 
-@triton.jit(do_not_specialize=["ignore_index", "n_inner", "n_rows"])
+@jit(do_not_specialize=["ignore_index", "n_inner", "n_rows"])
 def _kl_div_bwd(
     DP,
     DQ,
@@ -223,7 +224,7 @@ def forward(
     tile = part_tile(n_cols, FORWARD)
     depth, across, wide = lanes(tile, p, q)
     with device_of(input):
-        _kl_div_fwd[(triton.cdiv(n_rows, tile.block_rows),)](
+        _kl_div_fwd[(cdiv(n_rows, tile.block_rows),)](
             row_loss,
             stats,
             p,
@@ -271,7 +272,7 @@ def backward(
     dp, dq = _ordered(*grads, reverse)
     n_rows, n_cols = p.shape[:2].numel(), p.shape[2]
     tile = part_tile(n_cols, BACKWARD)
-    blocks = triton.cdiv(n_rows, tile.block_rows) * triton.cdiv(n_cols, tile.block_cols)
+    blocks = cdiv(n_rows, tile.block_rows) * cdiv(n_cols, tile.block_cols)
     with device_of(input):
         _kl_div_bwd[(blocks,)](
             dp,

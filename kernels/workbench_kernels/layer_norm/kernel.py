@@ -31,11 +31,14 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import numerics, op, pieces
+from workbench_kernels.jit import jit
 from workbench_kernels.launch import (
     WIDEST_ROW,
     Tile,
+    cdiv,
     contiguous,
     device_of,
+    per_row,
     piece_tile,
     programs,
     stages,
@@ -59,7 +62,7 @@ def _shifted(x, BIAS, cols, n_cols):
     return x
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _layer_norm_fwd(
     Y,
     MEAN,
@@ -105,7 +108,7 @@ def _layer_norm_fwd(
         tl.store(Y + at + cols, y.to(Y.dtype.element_ty), mask=row_mask & (cols < n_cols))
 
 
-@triton.jit
+@jit
 def _layer_norm_fwd_wide(Y, MEAN, RSTD, X, WEIGHT, BIAS, eps, n_cols, BLOCK_COLS: tl.constexpr):
     """A row of any width, in two passes; the first as Welford and Chan do it."""
     row = tl.program_id(0).to(tl.int64)
@@ -140,7 +143,7 @@ def _layer_norm_fwd_wide(Y, MEAN, RSTD, X, WEIGHT, BIAS, eps, n_cols, BLOCK_COLS
         tl.store(Y + cols, y.to(Y.dtype.element_ty), mask=col_mask)
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _layer_norm_bwd(
     DX,
     DWEIGHT_PARTS,
@@ -218,7 +221,7 @@ def _layer_norm_bwd(
         pieces.store_sums(DBIAS_PARTS + place, dbias, left, PIECES, BLOCK_COLS)
 
 
-@triton.jit
+@jit
 def _layer_norm_bwd_wide(DX, DY, X, WEIGHT, MEAN, RSTD, n_cols, BLOCK_COLS: tl.constexpr):
     """dx of a row of any width, in two passes."""
     row = tl.program_id(0).to(tl.int64)
@@ -300,7 +303,7 @@ def forward(
         return y, mean, rstd
     tile = piece_tile(n_cols, FORWARD)
     with device_of(x):
-        _layer_norm_fwd[(triton.cdiv(n_rows, tile.block_rows),)](
+        _layer_norm_fwd[(cdiv(n_rows, tile.block_rows),)](
             y,
             mean,
             rstd,
@@ -357,7 +360,7 @@ def _launch_bwd(
     """Fill dx, and make what is needed of dweight and dbias."""
     n_cols = x.shape[-1]
     n_rows = x.numel() // n_cols
-    blocks = triton.cdiv(n_cols, tile.pieces * tile.block_cols)
+    blocks = cdiv(n_cols, tile.pieces * tile.block_cols)
     grid = (programs(x, n_rows, tile, blocks), blocks)
     dweight_parts, dbias_parts = (
         x.new_empty((grid[0], n_cols), dtype=torch.float32) if need else None for need in needs[1:]
@@ -414,8 +417,7 @@ def _launch_bwd_wide(
 
 def _outputs(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    mean, rstd = (x.new_empty(x.shape[:-1], dtype=torch.float32) for _ in range(2))
-    return y, mean, rstd
+    return y, per_row(x), per_row(x)
 
 
 def _forward_fake(

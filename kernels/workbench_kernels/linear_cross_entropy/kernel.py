@@ -42,11 +42,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import logits, numerics, op
+from workbench_kernels.jit import jit
 from workbench_kernels.launch import device_of, programs, stages
 from workbench_kernels.linear_head import Chunk, Head, bounds, kept_rows, tile_of_logits
 from workbench_kernels.stored_gradients import is_stored, scaled, store, take
@@ -76,7 +76,7 @@ class Plan(NamedTuple):
     float32_sums: bool
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _rows_of_logits(
     LOGITS,  # what the products are; then their gradient, if GRADIENT
     ROW_LOSS,
@@ -201,7 +201,7 @@ def _rows_of_logits(
                 tl.store(X + cols, draw.to(LOGITS.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=["n_rows", "ignore_index"])
+@jit(do_not_specialize=["n_rows", "ignore_index"])
 def _weights_of_targets(
     SUM, TARGET, CLASS_WEIGHT, n_rows, n_cols, ignore_index, BLOCK: tl.constexpr
 ):
@@ -214,7 +214,7 @@ def _weights_of_targets(
     tl.store(SUM, tl.sum(total, axis=0))
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _over_rows(Y, ACCURACY, ROW_LOSS, ARGMAX, TARGET, KEPT, DIVISOR, n_rows, BLOCK: tl.constexpr):
     loss = tl.zeros([BLOCK], tl.float32)
     right = tl.zeros([BLOCK], tl.float32)

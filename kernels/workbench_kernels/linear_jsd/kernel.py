@@ -41,6 +41,7 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import logits, numerics, op
+from workbench_kernels.jit import jit
 from workbench_kernels.launch import device_of, programs, stages
 from workbench_kernels.linear_head import Chunk, Head, Rows, bounds, kept_rows, tile_of_logits
 from workbench_kernels.stored_gradients import is_stored, scaled, store, take
@@ -97,7 +98,7 @@ def _times(p, x):
     return tl.where(p == 0.0, 0.0, p * x)
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _rows_of_logits(
     STUDENT,  # what the products are; then their gradient, if GRADIENT
     TEACHER,
@@ -189,7 +190,7 @@ def _rows_of_logits(
         tl.store(ROW_LOSS + row, loss, mask=kept)
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _over_rows(Y, ROW_LOSS, DIVISOR, n_rows, BLOCK: tl.constexpr):
     loss = tl.zeros([BLOCK], tl.float32)
     for start in range(0, n_rows, BLOCK):

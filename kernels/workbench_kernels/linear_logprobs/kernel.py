@@ -39,12 +39,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import logits, numerics, op
-from workbench_kernels.launch import device_of, stages
+from workbench_kernels.jit import jit
+from workbench_kernels.launch import cdiv, device_of, stages
 from workbench_kernels.linear_head import (
     Chunk,
     Head,
@@ -64,7 +64,7 @@ class Softmax(NamedTuple):
     outer: float
 
 
-@triton.jit
+@jit
 def _linear_logprobs_fwd(
     LOG_PROB,
     ENTROPY,
@@ -130,7 +130,7 @@ def _linear_logprobs_fwd(
         tl.store(ENTROPY + row, log_sum - numerics.divide(spread, row_sum), mask=kept)
 
 
-@triton.jit
+@jit
 def _linear_logprobs_bwd(
     OUT,
     LOGITS,
@@ -352,7 +352,7 @@ def _launch_bwd(
 ) -> None:
     n_rows, n_cols = chunk.logits.shape
     tile = tile_of_logits(n_cols, BACKWARD)
-    _linear_logprobs_bwd[(n_rows * triton.cdiv(n_cols, tile.block_cols),)](
+    _linear_logprobs_bwd[(n_rows * cdiv(n_cols, tile.block_cols),)](
         out,
         chunk.logits,
         *(chunk.of(t) for t in per_row),

@@ -31,8 +31,10 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import numerics, op, pieces
+from workbench_kernels.jit import jit
 from workbench_kernels.launch import (
     WIDEST_ROW,
+    cdiv,
     device_of,
     piece_tile,
     programs,
@@ -82,7 +84,7 @@ def _gradient(g, z, a_1, a_2, a_3, b_1, b_2, b_3):
     return g * rising - z * (b_1 + square * (2.0 * b_2 + square * (3.0 * b_3)))
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _poly_norm_fwd(
     Y,
     STATS,
@@ -135,7 +137,7 @@ def _poly_norm_fwd(
         tl.store(Y + at + cols, y.to(Y.dtype.element_ty), mask=row_mask & (cols < n_cols))
 
 
-@triton.jit
+@jit
 def _poly_norm_fwd_wide(Y, STATS, X, WEIGHT, BIAS, eps, n_cols, BLOCK_COLS: tl.constexpr):
     """A row of any width, in three passes."""
     row = tl.program_id(0).to(tl.int64)
@@ -185,7 +187,7 @@ def _exact(g, X):
     return g
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _poly_norm_bwd(
     DX,
     WEIGHT_PARTS,
@@ -259,7 +261,7 @@ def _poly_norm_bwd(
         tl.store(BIAS_PARTS + tl.program_id(0), part.to(tl.float32))
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _poly_norm_bwd_wide(
     DX,
     WEIGHT_PARTS,
@@ -366,7 +368,7 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor
         return y, stats
     tile = piece_tile(n_cols, FORWARD)
     with device_of(x):
-        _poly_norm_fwd[(triton.cdiv(n_rows, tile.block_rows),)](
+        _poly_norm_fwd[(cdiv(n_rows, tile.block_rows),)](
             y,
             stats,
             x,

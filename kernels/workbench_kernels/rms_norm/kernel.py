@@ -27,11 +27,14 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import numerics, op, pieces
+from workbench_kernels.jit import jit
 from workbench_kernels.launch import (
     WIDEST_ROW,
     Tile,
+    cdiv,
     contiguous,
     device_of,
+    per_row,
     piece_tile,
     programs,
     stages,
@@ -54,7 +57,7 @@ def _weighted(x, WEIGHT, cols, col_mask, offset, ROUNDED: tl.constexpr):
     return x
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _rms_norm_fwd(
     Y,
     RSTD,
@@ -87,7 +90,7 @@ def _rms_norm_fwd(
         tl.store(Y + at + cols, y.to(Y.dtype.element_ty), mask=row_mask & col_mask)
 
 
-@triton.jit
+@jit
 def _rms_norm_fwd_wide(
     Y,
     RSTD,
@@ -120,7 +123,7 @@ def _rms_norm_fwd_wide(
         tl.store(Y + cols, y.to(Y.dtype.element_ty), mask=col_mask)
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _rms_norm_bwd(
     DX,
     DWEIGHT_PARTS,
@@ -177,7 +180,7 @@ def _rms_norm_bwd(
         pieces.store_sums(PARTS, dweight, left, PIECES, BLOCK_COLS)
 
 
-@triton.jit
+@jit
 def _rms_norm_bwd_wide(DX, DY, X, WEIGHT, RSTD, offset, n_cols, BLOCK_COLS: tl.constexpr):
     """dx of a row of any width, in two passes."""
     row = tl.program_id(0).to(tl.int64)
@@ -235,7 +238,7 @@ def forward(
     n_cols = x.shape[-1]
     n_rows = x.numel() // n_cols
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    rstd = x.new_empty(x.shape[:-1], dtype=torch.float32)
+    rstd = per_row(x)
     rounded = rounding == "before_weight"
     if n_cols > WIDEST_ROW:
         tile = wide_tile(n_cols, FORWARD)
@@ -255,7 +258,7 @@ def forward(
         return y, rstd
     tile = piece_tile(n_cols, FORWARD)
     with device_of(x):
-        _rms_norm_fwd[(triton.cdiv(n_rows, tile.block_rows),)](
+        _rms_norm_fwd[(cdiv(n_rows, tile.block_rows),)](
             y,
             rstd,
             x,
@@ -304,7 +307,7 @@ def _launch_bwd(
     """Fill dx, and make dweight."""
     n_cols = x.shape[-1]
     n_rows = x.numel() // n_cols
-    blocks = triton.cdiv(n_cols, tile.pieces * tile.block_cols)
+    blocks = cdiv(n_cols, tile.pieces * tile.block_cols)
     grid = (programs(x, n_rows, tile, blocks), blocks)
     parts = x.new_empty((grid[0], n_cols), dtype=torch.float32) if with_dweight else None
     with device_of(x):
@@ -356,7 +359,7 @@ def _forward_fake(
     x: Tensor, weight: Tensor | None, eps: float, offset: float, rounding: str
 ) -> tuple[Tensor, Tensor]:
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    return y, x.new_empty(x.shape[:-1], dtype=torch.float32)
+    return y, per_row(x)
 
 
 def _backward_fake(

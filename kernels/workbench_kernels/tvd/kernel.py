@@ -43,7 +43,8 @@ from workbench_kernels.divergence import (
     softmaxes,
     upstream,
 )
-from workbench_kernels.launch import device_of, part_tile, stages
+from workbench_kernels.jit import jit
+from workbench_kernels.launch import cdiv, device_of, part_tile, stages
 from workbench_kernels.tuning import ByWidth
 
 _KEPT = 8  # of each row of logits: maximum and scale of both, p and q where p is ahead and behind
@@ -55,7 +56,7 @@ def _by_sign(p, q, ahead, behind, tied):
     return tl.where(p > q, ahead, tl.where(p < q, behind, tied))
 
 
-@triton.jit(do_not_specialize=["ignore_index", "n_inner", "n_rows"])
+@jit(do_not_specialize=["ignore_index", "n_inner", "n_rows"])
 def _tvd_fwd(
     ROW_LOSS,
     STATS,
@@ -129,7 +130,7 @@ def _tvd_fwd(
     tl.store(ROW_LOSS + rows, tl.where(counted, 0.5 * distance, 0.0), mask=row_mask)
 
 
-@triton.jit(do_not_specialize=["ignore_index", "n_inner", "n_rows"])
+@jit(do_not_specialize=["ignore_index", "n_inner", "n_rows"])
 def _tvd_bwd(
     DP,
     DQ,
@@ -232,7 +233,7 @@ def forward(
     tile = part_tile(n_cols, FORWARD)
     depth, across, wide = lanes(tile, p, q)
     with device_of(input):
-        _tvd_fwd[(triton.cdiv(n_rows, tile.block_rows),)](
+        _tvd_fwd[(cdiv(n_rows, tile.block_rows),)](
             row_loss,
             stats,
             p,
@@ -276,7 +277,7 @@ def backward(
     p, q = as_rows(input), as_rows(target)
     n_rows, n_cols = p.shape[:2].numel(), p.shape[2]
     tile = part_tile(n_cols, BACKWARD)
-    blocks = triton.cdiv(n_rows, tile.block_rows) * triton.cdiv(n_cols, tile.block_cols)
+    blocks = cdiv(n_rows, tile.block_rows) * cdiv(n_cols, tile.block_cols)
     with device_of(input):
         _tvd_bwd[(blocks,)](
             grads[0],

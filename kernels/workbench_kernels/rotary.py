@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import torch
@@ -103,41 +103,103 @@ def interleaved(pairing: str) -> tuple[bool, bool]:
     return pairing != "half", pairing == "interleaved"
 
 
-def four_dims(x: Tensor, heads_dim: int) -> Tensor:
-    """(batches, tokens, heads, features) whose features are dense: a view where that can be."""
-    # Each view takes the host microseconds: none is made that changes nothing.
-    if x.stride(-1) != 1:
-        x = x.contiguous()
-    heads = heads_dim % x.ndim
-    if heads != x.ndim - 2:
-        x = x.transpose(heads, -2) if heads == x.ndim - 3 else x.movedim(heads, -2)
-    if x.ndim > 4:
-        return x.flatten(0, -4)
-    while x.ndim < 4:
-        x = x.unsqueeze(0)
-    return x
+# Where heads and tables lie is worked out in plain numbers, once for each shape: the views that
+# would say it take the host longer than a launch.
+_SHAPES = 1024
 
 
-def tables_like(
-    cos: Tensor, sin: Tensor, x: Tensor, heads_dim: int, sections: list[int]
-) -> tuple[Tensor, Tensor]:
-    """(axes, batches, tokens, columns): tables as they are seen from the tokens of `x`, of the same
-    strides.
+class Heads(NamedTuple):
+    """(batches, tokens, heads, features) in memory; features are dense, the others so far apart."""
+
+    batches: int
+    tokens: int
+    heads: int
+    width: int
+    strides: tuple[int, int, int]
+
+
+def heads_of(x: Tensor, heads_dim: int) -> tuple[Tensor, Heads]:
+    """Memory that has the heads of `x`, and where in it: its own, but where heads lie in a way that
+    a kernel can't be told.
     """
-    cos, sin = (_table_like(t, x, heads_dim, bool(sections)) for t in (cos, sin))
-    return (cos, sin) if cos.stride() == sin.stride() else (cos.contiguous(), sin.contiguous())
+    found = _heads(x.shape, x.stride(), heads_dim)
+    if found is None:
+        x = x.movedim(heads_dim, -2).contiguous()
+        found = _heads(x.shape, x.stride(), -2)
+        assert found is not None, "what is contiguous has four dimensions"
+    return x, found
 
 
-def _table_like(table: Tensor, x: Tensor, heads_dim: int, has_axes: bool) -> Tensor:
-    heads = heads_dim % x.ndim
-    tokens = [size for dim, size in enumerate(x.shape[:-1]) if dim != heads]
-    tokens = [1] * (2 - len(tokens)) + tokens
-    axes = 1
-    if has_axes:
-        axes, *own = table.shape
-        table = table.reshape((axes, *(1,) * (len(tokens) + 1 - len(own)), *own))
-    table = table.expand((axes, *tokens, table.shape[-1]))
-    return table.flatten(1, -3) if len(tokens) > 2 else table
+@lru_cache(_SHAPES)
+def _heads(shape: Sequence[int], strides: Sequence[int], heads_dim: int) -> Heads | None:
+    """None where features aren't dense, or batches aren't one dimension."""
+    heads = heads_dim % len(shape)
+    others = [dim for dim in range(len(shape) - 1) if dim != heads]
+    tokens = _together([(shape[dim], strides[dim]) for dim in others[-1:]])
+    batches = _together([(shape[dim], strides[dim]) for dim in others[:-1]])
+    if strides[-1] != 1 or batches is None or tokens is None:
+        return None
+    steps = batches[1], tokens[1], strides[heads]
+    return Heads(batches[0], tokens[0], shape[heads], shape[-1], steps)
+
+
+def _together(dims: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+    """The size and stride of the one dimension that some are, outermost first; None if none is."""
+    size, stride = 1, 0
+    for own_size, own_stride in reversed(dims):
+        if own_size == 1:
+            continue
+        if size == 1:
+            stride = own_stride
+        elif own_stride != size * stride:
+            return None
+        size *= own_size
+    return size, stride
+
+
+def tables_of(
+    cos: Tensor, sin: Tensor, x: Tensor, heads_dim: int, sections: list[int]
+) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """Tables, and how far apart axes, batches, tokens and columns are as seen from the tokens of
+    `x`: the same for both.
+    """
+    tokens = _tokens(x.shape, heads_dim)
+    has_axes = bool(sections)
+    strides = _table(cos.shape, cos.stride(), tokens, has_axes)
+    if strides is None or strides != _table(sin.shape, sin.stride(), tokens, has_axes):
+        cos, sin = (_one_per_token(table, tokens, has_axes) for table in (cos, sin))
+        strides = _table(cos.shape, cos.stride(), tokens, True)
+        assert strides is not None, "what is contiguous has four dimensions"
+    return cos, sin, strides
+
+
+@lru_cache(_SHAPES)
+def _tokens(shape: Sequence[int], heads_dim: int) -> tuple[int, ...]:
+    """The sizes of the dimensions, batches' before tokens', that are no head's."""
+    heads = heads_dim % len(shape)
+    return tuple(size for dim, size in enumerate(shape[:-1]) if dim != heads)
+
+
+@lru_cache(_SHAPES)
+def _table(
+    shape: Sequence[int], strides: Sequence[int], tokens: tuple[int, ...], has_axes: bool
+) -> tuple[int, ...] | None:
+    """None where batches aren't one dimension."""
+    axis = strides[0] if has_axes else 0
+    own = list(zip(shape, strides, strict=True))[1 if has_axes else 0 : -1]
+    steps = [0] * (len(tokens) - len(own)) + [0 if size == 1 else step for size, step in own]
+    dims = list(zip(tokens, steps, strict=True))
+    token, batches = _together(dims[-1:]), _together(dims[:-1])
+    if token is None or batches is None:
+        return None
+    return axis, batches[1], token[1], strides[-1]
+
+
+def _one_per_token(table: Tensor, tokens: tuple[int, ...], has_axes: bool) -> Tensor:
+    """(axes, *tokens, columns), contiguous."""
+    axes, *own = table.shape if has_axes else (1, *table.shape)
+    table = table.reshape((axes, *(1,) * (len(tokens) + 1 - len(own)), *own))
+    return table.expand((axes, *tokens, own[-1])).contiguous()
 
 
 class Split(NamedTuple):
@@ -162,31 +224,25 @@ def _power_of_2(number: int) -> int:
     return 1 << (number - 1).bit_length() if number > 1 else 1
 
 
+@lru_cache(_SHAPES)
 def constants(
-    width: int, cos: Tensor, per_pair: bool, sections: list[int], rows: Sequence[Tensor]
-) -> dict[str, int]:
-    """What is compiled into a kernel of how heads, `rows` in four dimensions, and tables lie."""
+    width: int, columns: int, per_pair: bool, has_axes: bool, *strides: tuple[int, ...]
+) -> Mapping[str, int]:
+    """What is compiled into a kernel of how heads and tables lie, by `strides` of all of them."""
     # What all heads and rows of tables start at multiples of. Triton itself sees only multiples of
     # 16, which heads of 72 features aren't.
-    divisor = math.gcd(width, cos.shape[-1], 16)
-    starts = math.gcd(*cos.stride()[:3], *(start for t in rows for start in t.stride()[:3]))
-    return {
-        **_sides(width, cos.shape[-1] // (1 if per_pair else 2)),
-        "ALIGNED": divisor if starts % divisor == 0 else 1,
-        "PER_PAIR": per_pair,
-        "SECTIONS": bool(sections),
-    }
-
-
-@cache
-def _sides(width: int, half: int) -> dict[str, int]:
-    """How many features a head has of each kind, and how many lanes they take."""
+    divisor = math.gcd(width, columns, 16)
+    starts = math.gcd(*(step for steps in strides for step in steps[:3]))
+    half = columns if per_pair else columns // 2
     rest = width - 2 * half
     return {
         "HALF": half,
         "BLOCK_HALF": _power_of_2(half),
         "REST": rest,
         "BLOCK_REST": _power_of_2(rest),
+        "ALIGNED": divisor if starts % divisor == 0 else 1,
+        "PER_PAIR": per_pair,
+        "SECTIONS": has_axes,
     }
 
 
@@ -277,7 +333,8 @@ def _check_sizes(
         if given[:1] != (len(sections),) or min(sections) < 0 or 2 * sum(sections) != rotary:
             raise ValueError(f"{op}: sections {tuple(sections)} don't fit cos of shape {shape}")
         given = given[1:]
-    tokens = [size for dim, size in enumerate(q.shape[:-1]) if dim != heads_dim % q.ndim]
+    heads = heads_dim % q.ndim
+    tokens = [size for dim, size in enumerate(q.shape[:-1]) if dim != heads]
     matches = zip(reversed(given), reversed(tokens), strict=False)
     if len(given) > len(tokens) or any(size not in (1, wanted) for size, wanted in matches):
         raise ValueError(

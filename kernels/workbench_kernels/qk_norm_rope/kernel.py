@@ -33,20 +33,21 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import op
-from workbench_kernels.launch import Tile, device_of, programs, stages
+from workbench_kernels.jit import jit
+from workbench_kernels.launch import Tile, cdiv, device_of, programs, stages
 from workbench_kernels.partials import add_all_parts
 from workbench_kernels.rotary import (
     aligned,
     bounds,
     constants,
     empty_like,
-    four_dims,
+    heads_of,
     interleaved,
     load_pairs,
     load_table,
     split,
     store_pairs,
-    tables_like,
+    tables_of,
     tokens_outermost,
 )
 from workbench_kernels.tuning import ByWidth
@@ -122,7 +123,7 @@ def _forward_heads(
     store_pairs(Y, y_1, y_2, some, HALF, BLOCK_HALF, TO)
 
 
-@triton.jit(do_not_specialize=["n_tokens", "length"])
+@jit(do_not_specialize=["n_tokens", "length"])
 def _qk_norm_rope_fwd(
     YQ,
     YK,
@@ -286,7 +287,7 @@ def _backward_heads(
             tl.store(PARTS + cols, dweight_rest, mask=has_rest)
 
 
-@triton.jit(do_not_specialize=["n_tokens", "length", "q_programs", "k_programs"])
+@jit(do_not_specialize=["n_tokens", "length", "q_programs", "k_programs"])
 def _qk_norm_rope_bwd(
     DQ,
     DK,
@@ -383,19 +384,19 @@ def forward(
 ) -> tuple[Tensor, Tensor]:
     """q and k normalised and turned, each laid out as it came."""
     yq, yk = _like(q, k, heads_dim)
-    cos, sin = tables_like(cos, sin, q, heads_dim, sections)
-    rows = [four_dims(t, heads_dim) for t in (yq, yk, q, k)]
-    tile, block_heads, groups = split(q.shape[-1], rows[2].shape[2], rows[3].shape[2], FORWARD)
+    cos, sin, table_strides = tables_of(cos, sin, q, heads_dim, sections)
+    memory, lie = zip(*(heads_of(t, heads_dim) for t in (yq, yk, q, k)), strict=True)
+    batches, length, q_heads, width, _strides = lie[2]
+    heads = q_heads, lie[3].heads
+    tile, block_heads, groups = split(width, *heads, FORWARD)
     ways = interleaved(pairing)
-    n_tokens = rows[2].shape[0] * rows[2].shape[1]
-    n_programs = triton.cdiv(n_tokens, tile.block_rows) * sum(groups)
+    n_tokens = batches * length
+    strides = [one.strides for one in lie]
+    n_programs = cdiv(n_tokens, tile.block_rows) * sum(groups)
     if n_programs:
         with device_of(q):
             _qk_norm_rope_fwd[(n_programs,)](
-                rows[0],
-                rows[1],
-                rows[2],
-                rows[3],
+                *memory,
                 q_weight.contiguous(),
                 k_weight.contiguous(),
                 cos,
@@ -403,11 +404,11 @@ def forward(
                 eps,
                 offset,
                 n_tokens,
-                rows[2].shape[1],
-                (rows[2].shape[2], rows[3].shape[2]),
+                length,
+                heads,
                 groups,
-                *(t.stride()[:3] for t in rows),
-                cos.stride(),
+                *strides,
+                table_strides,
                 bounds(sections),
                 BLOCK_TOKENS=tile.block_rows,
                 HEADS=block_heads,
@@ -415,7 +416,9 @@ def forward(
                 TO=ways[1],
                 num_warps=tile.num_warps,
                 maxnreg=tile.registers,
-                **constants(q.shape[-1], cos, per_pair, sections, rows),
+                **constants(
+                    width, cos.shape[-1], per_pair, bool(sections), table_strides, *strides
+                ),
             )
     return yq, yk
 
@@ -438,22 +441,20 @@ def backward(
     needs: list[bool],
 ) -> list[Tensor]:
     """The gradients that `needs` asks for, in the order of the inputs."""
-    width = q.shape[-1]
     dq, dk = (
         empty_like(x, heads_dim, tokens_outermost(x, heads_dim)) if need else None
         for x, need in zip((q, k), needs[:2], strict=True)
     )
-    cos, sin = tables_like(cos, sin, q, heads_dim, sections)
-    sent = [None if dy is None else four_dims(dy, heads_dim) for dy in (dyq, dyk)]
-    rows = [four_dims(x, heads_dim) for x in (q, k)]
-    grads = [None if dx is None else four_dims(dx, heads_dim) for dx in (dq, dk)]
-    tile, block_heads, groups = split(width, rows[0].shape[2], rows[1].shape[2], BACKWARD)
+    cos, sin, table_strides = tables_of(cos, sin, q, heads_dim, sections)
+    memory, strides = zip(*(_given(t, heads_dim) for t in (dq, dk, dyq, dyk, q, k)), strict=True)
+    batches, length, q_heads, width, _strides = heads_of(q, heads_dim)[1]
+    heads = q_heads, k.shape[heads_dim]
+    tile, block_heads, groups = split(width, *heads, BACKWARD)
     ways = interleaved(pairing)
-    n_tokens = rows[0].shape[0] * rows[0].shape[1]
-    blocks = [
-        0 if dy is None else triton.cdiv(n_tokens, tile.block_rows) * n
-        for dy, n in zip(sent, groups, strict=True)
-    ]
+    n_tokens = batches * length
+    sent = dyq is not None, dyk is not None
+    each = cdiv(n_tokens, tile.block_rows)
+    blocks = [each * n if given else 0 for given, n in zip(sent, groups, strict=True)]
     ahead = stages(tile, 2 * block_heads, q.dtype)
     held = 2 * block_heads * q.dtype.itemsize + 2 * cos.dtype.itemsize  # of each element of a tile
     buffers = (ahead - 1) * held * tile.block_rows * tile.block_cols
@@ -463,16 +464,13 @@ def backward(
         q.new_empty((n, width), dtype=torch.float32) if need else None
         for n, need in zip(sharing, needs[2:], strict=True)
     )
-    given = [t for t in (*grads, *sent, *rows) if t is not None]
-    nowhere = (0, 0, 0)
     if sum(sharing):
         with device_of(q):
             _qk_norm_rope_bwd[(sum(sharing),)](
-                *grads,
+                *memory[:2],
                 q_parts,
                 k_parts,
-                *sent,
-                *rows,
+                *memory[2:],
                 q_weight.contiguous(),
                 k_weight.contiguous(),
                 cos,
@@ -480,12 +478,12 @@ def backward(
                 eps,
                 offset,
                 n_tokens,
-                rows[0].shape[1],
-                (rows[0].shape[2], rows[1].shape[2]),
+                length,
+                heads,
                 groups,
                 *sharing,
-                *(nowhere if t is None else t.stride()[:3] for t in (*grads, *sent, *rows)),
-                cos.stride(),
+                *strides,
+                table_strides,
                 bounds(sections),
                 BLOCK_TOKENS=tile.block_rows,
                 HEADS=block_heads,
@@ -493,11 +491,21 @@ def backward(
                 TO=ways[1],
                 STAGES=ahead,
                 num_warps=tile.num_warps,
-                **constants(width, cos, per_pair, sections, given),
+                **constants(
+                    width, cos.shape[-1], per_pair, bool(sections), table_strides, *strides
+                ),
             )
     parts = [t for t in (q_parts, k_parts) if t is not None]
     dweights = add_all_parts(parts, [(width,)] * len(parts), q.dtype)
     return [*(dx for dx in (dq, dk) if dx is not None), *dweights]
+
+
+def _given(x: Tensor | None, heads_dim: int) -> tuple[Tensor | None, tuple[int, int, int]]:
+    """What a kernel is given of heads: memory, and how far apart in it they are."""
+    if x is None:
+        return None, (0, 0, 0)
+    memory, lie = heads_of(x, heads_dim)
+    return memory, lie.strides
 
 
 def _resident(tile: Tile, buffers: int) -> int:

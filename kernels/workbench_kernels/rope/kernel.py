@@ -24,19 +24,20 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import op
-from workbench_kernels.launch import device_of
+from workbench_kernels.jit import jit
+from workbench_kernels.launch import cdiv, device_of
 from workbench_kernels.rotary import (
     aligned,
     bounds,
     constants,
     empty_like,
-    four_dims,
+    heads_of,
     interleaved,
     load_pairs,
     load_table,
     split,
     store_pairs,
-    tables_like,
+    tables_of,
     tokens_outermost,
 )
 from workbench_kernels.tuning import ByWidth
@@ -102,7 +103,7 @@ def _turn(
     store_pairs(Y, y_1, y_2, some, HALF, BLOCK_HALF, TO)
 
 
-@triton.jit(do_not_specialize=["n_tokens", "length"])
+@jit(do_not_specialize=["n_tokens", "length"])
 def _rope(
     YQ,
     YK,
@@ -219,29 +220,26 @@ def _launch(
     back: bool,
 ) -> None:
     """One launch for both tensors; `ways` says of inputs and outputs whether they interleave."""
-    cos, sin = tables_like(*tables, inputs[0], heads_dim, sections)
-    rows = [four_dims(t, heads_dim) for t in (*outputs, *inputs)]
-    yq, yk, xq, xk = rows
-    batches, length, q_heads, width = xq.shape
-    k_heads = xk.shape[2]
-    tile, block_heads, groups = split(width, q_heads, k_heads, table)
-    programs = triton.cdiv(batches * length, tile.block_rows) * sum(groups)
+    cos, sin, table_strides = tables_of(*tables, inputs[0], heads_dim, sections)
+    memory, lie = zip(*(heads_of(t, heads_dim) for t in (*outputs, *inputs)), strict=True)
+    batches, length, q_heads, width, _strides = lie[2]
+    heads = q_heads, lie[3].heads
+    tile, block_heads, groups = split(width, *heads, table)
+    programs = cdiv(batches * length, tile.block_rows) * sum(groups)
+    strides = [one.strides for one in lie]
     if not programs:
         return
     with device_of(cos):
         _rope[(programs,)](
-            yq,
-            yk,
-            xq,
-            xk,
+            *memory,
             cos,
             sin,
             batches * length,
             length,
-            (q_heads, k_heads),
+            heads,
             groups,
-            *(t.stride()[:3] for t in rows),
-            cos.stride(),
+            *strides,
+            table_strides,
             bounds(sections),
             BLOCK_TOKENS=tile.block_rows,
             HEADS=block_heads,
@@ -249,7 +247,7 @@ def _launch(
             TO=ways[1],
             BACK=back,
             num_warps=tile.num_warps,
-            **constants(width, cos, per_pair, sections, rows),
+            **constants(width, cos.shape[-1], per_pair, bool(sections), table_strides, *strides),
         )
 
 

@@ -31,7 +31,8 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import numerics, op
-from workbench_kernels.launch import column_tile, device_of
+from workbench_kernels.jit import jit
+from workbench_kernels.launch import cdiv, column_tile, device_of
 from workbench_kernels.tuning import Fixed
 
 
@@ -86,7 +87,7 @@ def _load(GATE, UP, row_mask, first, n_cols, BLOCK_COLS: tl.constexpr, INTERLEAV
     return gate.to(tl.float32), up.to(tl.float32)
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _glu_fwd(
     Y,
     GATE,
@@ -117,7 +118,7 @@ def _glu_fwd(
     tl.store(Y + rows * n_cols + cols, y.to(Y.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _glu_bwd(
     DGATE,
     DUP,
@@ -193,8 +194,8 @@ def forward(
     """Launch the forward kernel over all elements."""
     y = _result(gate, up)
     if y.numel():
-        gates, ups = _parts(gate, up, interleaved)
-        n_rows, n_cols = _rows(y).shape
+        gates, ups, *strides = _parts(gate, up, interleaved)
+        n_rows, n_cols = _sizes(y)
         tile = column_tile(n_cols, FORWARD)
         with device_of(gate):
             _glu_fwd[_grid(n_rows, n_cols, tile.block_rows, tile.block_cols)](
@@ -203,8 +204,7 @@ def forward(
                 ups,
                 n_rows,
                 n_cols,
-                gates.stride(0),
-                ups.stride(0),
+                *strides,
                 limit,
                 alpha,
                 up_offset,
@@ -267,11 +267,11 @@ def _launch_backward(
     """Launch the backward kernel over all elements; y lies as dy does."""
     if not dy.numel():
         return
-    gates, ups = _parts(gate, up, interleaved)
-    dys = _rows(dy)
+    gates, ups, *strides = _parts(gate, up, interleaved)
+    dys, dy_stride = _rows(dy)
     if up is None and dgate is not None:
-        dgate, dup = _parts(dgate, None, interleaved)
-    n_rows, n_cols = dys.shape
+        dgate, dup, _, _ = _parts(dgate, None, interleaved)
+    n_rows, n_cols = _sizes(dy)
     tile = column_tile(n_cols, BACKWARD)
     with device_of(gate):
         _glu_bwd[_grid(n_rows, n_cols, tile.block_rows, tile.block_cols)](
@@ -284,9 +284,8 @@ def _launch_backward(
             n_rows,
             n_cols,
             n_cols if up is not None else 2 * n_cols,
-            dys.stride(0),
-            gates.stride(0),
-            ups.stride(0),
+            dy_stride,
+            *strides,
             limit,
             alpha,
             up_offset,
@@ -298,25 +297,40 @@ def _launch_backward(
         )
 
 
-def _parts(gate: Tensor, up: Tensor | None, interleaved: bool) -> tuple[Tensor, Tensor]:
-    """The rows of gate and up; where both interleave in one tensor, that tensor's, twice."""
-    gates = _rows(gate)
+def _parts(gate: Tensor, up: Tensor | None, interleaved: bool) -> tuple[Tensor, Tensor, int, int]:
+    """Where the rows of gate and up begin, and how far apart they are; where both interleave in one
+    tensor, they begin together.
+    """
+    gates, stride = _rows(gate)
     if up is not None:
-        return gates, _rows(up)
+        ups, up_stride = _rows(up)
+        return gates, ups, stride, up_stride
     if interleaved:
-        return gates, gates
-    half = gates.shape[1] // 2
-    return gates.narrow(1, 0, half), gates.narrow(1, half, half)
+        return gates, gates, stride, stride
+    half = gates.shape[-1] // 2
+    return gates, gates.narrow(-1, half, half), stride, stride
 
 
-def _rows(x: Tensor) -> Tensor:
-    """The rows, one after the other: where they lie if a stride leads from each to the next."""
-    rows = x.reshape(-1, x.shape[-1] if x.dim() else 1)
-    return rows if rows.stride(1) == 1 else rows.contiguous()
+def _rows(x: Tensor) -> tuple[Tensor, int]:
+    """Memory that has the rows, and how far apart they are: its own if a stride leads from each to
+    the next.
+    """
+    n_cols = _sizes(x)[1]
+    if x.is_contiguous():
+        return x, n_cols
+    rows = x.reshape(-1, n_cols)
+    rows = rows if rows.stride(1) == 1 else rows.contiguous()
+    return rows, rows.stride(0)
+
+
+def _sizes(x: Tensor) -> tuple[int, int]:
+    """How many rows there are, and columns of each."""
+    n_cols = x.shape[-1] if x.dim() else 1
+    return x.numel() // n_cols, n_cols
 
 
 def _grid(n_rows: int, n_cols: int, block_rows: int, block_cols: int) -> tuple[int]:
-    return (triton.cdiv(n_rows, block_rows) * triton.cdiv(n_cols, block_cols),)
+    return (cdiv(n_rows, block_rows) * cdiv(n_cols, block_cols),)
 
 
 def _result(gate: Tensor, up: Tensor | None) -> Tensor:

@@ -21,16 +21,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
-from workbench_kernels import numerics, op, pieces
-from workbench_kernels.launch import WIDEST_ROW, device_of, piece_tile, wide_tile
+from workbench_kernels import logits, numerics, op, pieces
+from workbench_kernels.jit import jit
+from workbench_kernels.launch import WIDEST_ROW, cdiv, device_of, piece_tile, wide_tile
 from workbench_kernels.tuning import ByWidth
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _softmax_fwd(
     Y,
     X,
@@ -50,16 +50,16 @@ def _softmax_fwd(
     row_max = tl.reduce(top, 1, numerics.maximum, keep_dims=True)
     total = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
     for piece in tl.static_range(PIECES):
-        total += tl.exp(x[piece].to(tl.float32) - row_max)
+        total += logits.exp(x[piece].to(tl.float32) - row_max)
     # A division for each element would take longer than to read it.
     share = numerics.divide(1.0, tl.sum(total, axis=1, keep_dims=True))
     for piece in tl.static_range(PIECES):
         cols = pieces.columns(piece, BLOCK_COLS)
-        y = tl.exp(x[piece].to(tl.float32) - row_max) * share
+        y = logits.exp(x[piece].to(tl.float32) - row_max) * share
         tl.store(Y + at + cols, y.to(Y.dtype.element_ty), mask=row_mask & (cols < n_cols))
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _softmax_bwd(
     DX,
     DY,
@@ -86,7 +86,7 @@ def _softmax_bwd(
         tl.store(DX + at + cols, dx.to(DX.dtype.element_ty), mask=row_mask & (cols < n_cols))
 
 
-@triton.jit
+@jit
 def _softmax_fwd_wide(Y, X, n_cols, LANES: tl.constexpr, DEPTH: tl.constexpr):
     """A row of any width, in two passes over blocks of LANES · DEPTH columns."""
     row = tl.program_id(0).to(tl.int64)
@@ -102,21 +102,22 @@ def _softmax_fwd_wide(Y, X, n_cols, LANES: tl.constexpr, DEPTH: tl.constexpr):
         x = tl.load(X + cols, mask=cols < n_cols, other=float("-inf"), eviction_policy="evict_last")
         x = x.to(tl.float32)
         higher = tl.maximum(top, tl.max(x, axis=1, keep_dims=True))
-        total *= tl.exp(top - higher)
-        total += tl.sum(tl.exp(x - higher), axis=1, keep_dims=True)
+        total *= logits.exp(top - higher)
+        total += tl.sum(logits.exp(x - higher), axis=1, keep_dims=True)
         top = higher
     row_max = tl.max(top, axis=0, keep_dims=True)
-    row_sum = tl.sum(total * tl.exp(top - row_max), axis=0, keep_dims=True)
+    row_sum = tl.sum(total * logits.exp(top - row_max), axis=0, keep_dims=True)
     share = numerics.divide(1.0, row_sum)
     for start in range(0, n_cols, LANES * DEPTH):
         cols = start + block
         mask = cols < n_cols
         x = tl.load(X + cols, mask=mask, other=0.0, eviction_policy="evict_first")
-        y = tl.exp(x.to(tl.float32) - row_max) * share
-        tl.store(Y + cols, y.to(Y.dtype.element_ty), mask=mask)
+        y = logits.exp(x.to(tl.float32) - row_max) * share
+        # Not read again soon: what is written leaves the cache to the rows that are.
+        tl.store(Y + cols, y.to(Y.dtype.element_ty), mask=mask, eviction_policy="evict_first")
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _softmax_bwd_wide(DX, DY, Y, n_rows, n_cols, BLOCK_COLS: tl.constexpr):
     rows = tl.program_id(0) + tl.arange(0, 1)[:, None]
     row_mask = rows < n_rows
@@ -148,7 +149,11 @@ def _softmax_bwd_wide(DX, DY, Y, n_rows, n_cols, BLOCK_COLS: tl.constexpr):
 # wider than WIDEST_ROW is read in blocks of so many elements.
 FORWARD = ByWidth(
     {"elements": 1024, "per_thread": 16},
-    {8192: {"per_thread": 32}, 16384: {"per_thread": 16}, 32768: {"elements": 16384}},
+    {
+        8192: {"per_thread": 32},
+        32768: {"elements": 16384, "per_thread": 16},
+        131072: {"elements": 32768, "per_thread": 32},
+    },
 )
 BACKWARD = ByWidth(
     {"elements": 1024, "per_thread": 16},
@@ -176,7 +181,7 @@ def forward(x: Tensor) -> Tensor:
             )
         return y
     tile = piece_tile(n_cols, FORWARD)
-    grid = (triton.cdiv(n_rows, tile.block_rows),)
+    grid = (cdiv(n_rows, tile.block_rows),)
     with device_of(x):
         _softmax_fwd[grid](
             y,
@@ -205,7 +210,7 @@ def backward(dy: Tensor, y: Tensor) -> Tensor:
             )
         return dx
     tile = piece_tile(n_cols, BACKWARD)
-    grid = (triton.cdiv(n_rows, tile.block_rows),)
+    grid = (cdiv(n_rows, tile.block_rows),)
     with device_of(y):
         _softmax_bwd[grid](
             dx,

@@ -30,7 +30,8 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench_kernels import numerics, op
-from workbench_kernels.launch import WIDEST_ROW, Tile, device_of, row_tile, wide_tile
+from workbench_kernels.jit import jit
+from workbench_kernels.launch import WIDEST_ROW, Tile, cdiv, device_of, row_tile, wide_tile
 from workbench_kernels.tuning import ByWidth, Table
 
 
@@ -63,7 +64,7 @@ def _projected(z, tau):
     return tl.where(z <= tau, 0.0, z - tau)
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _sparsemax_fwd(Y, X, n_rows, n_cols, BLOCK_ROWS: tl.constexpr, BLOCK_COLS: tl.constexpr):
     cols = tl.arange(0, BLOCK_COLS)[None, :]
     rows = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)[:, None]
@@ -77,7 +78,7 @@ def _sparsemax_fwd(Y, X, n_rows, n_cols, BLOCK_ROWS: tl.constexpr, BLOCK_COLS: t
     tl.store(Y + offsets, _projected(z, tau).to(Y.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@jit
 def _sparsemax_fwd_wide(Y, X, n_cols, BLOCK_COLS: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     X += row * n_cols
@@ -103,14 +104,16 @@ def _sparsemax_fwd_wide(Y, X, n_cols, BLOCK_COLS: tl.constexpr):
             above = z > tau
             counts += above.to(tl.float32)
             totals += tl.where(above, z, 0.0)
-            tl.store(Y + cols, _projected(z, tau).to(Y.dtype.element_ty), mask=mask)
+            y = _projected(z, tau).to(Y.dtype.element_ty)
+            # Leaves the cache to rows that are read again.
+            tl.store(Y + cols, y, mask=mask, eviction_policy="evict_first")
         before = count
         count = tl.sum(counts, axis=1, keep_dims=True)
         tau = _raised(tau, tl.sum(totals, axis=1, keep_dims=True), count)
         missed = tl.max((count != before).to(tl.int32))
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@jit(do_not_specialize=["n_rows"])
 def _sparsemax_bwd(DX, DY, Y, n_rows, n_cols, BLOCK_ROWS: tl.constexpr, BLOCK_COLS: tl.constexpr):
     cols = tl.arange(0, BLOCK_COLS)[None, :]
     rows = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)[:, None]
@@ -124,7 +127,7 @@ def _sparsemax_bwd(DX, DY, Y, n_rows, n_cols, BLOCK_ROWS: tl.constexpr, BLOCK_CO
     tl.store(DX + offsets, dx.to(DX.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@jit
 def _sparsemax_bwd_wide(DX, DY, Y, n_cols, BLOCK_COLS: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     DX += row * n_cols
@@ -148,7 +151,7 @@ def _sparsemax_bwd_wide(DX, DY, Y, n_cols, BLOCK_COLS: tl.constexpr):
         above = tl.load(Y + cols, mask=mask, other=0.0, eviction_policy="evict_first") > 0.0
         dy = tl.load(DY + cols, mask=above, other=0.0).to(tl.float32)
         dx = tl.where(above, dy - mean, 0.0)
-        tl.store(DX + cols, dx.to(DX.dtype.element_ty), mask=mask)
+        tl.store(DX + cols, dx.to(DX.dtype.element_ty), mask=mask, eviction_policy="evict_first")
 
 
 # The backward waits for y to know what of dy to read: with more and smaller programs others work
@@ -188,7 +191,7 @@ def forward(x: Tensor) -> Tensor:
                 y, x, n_cols, BLOCK_COLS=tile.block_cols, num_warps=tile.num_warps
             )
         else:
-            _sparsemax_fwd[(triton.cdiv(n_rows, tile.block_rows),)](
+            _sparsemax_fwd[(cdiv(n_rows, tile.block_rows),)](
                 y,
                 x,
                 n_rows,
@@ -213,7 +216,7 @@ def backward(dy: Tensor, y: Tensor) -> Tensor:
                 dx, dy, y, n_cols, BLOCK_COLS=tile.block_cols, num_warps=tile.num_warps
             )
         else:
-            _sparsemax_bwd[(triton.cdiv(n_rows, tile.block_rows),)](
+            _sparsemax_bwd[(cdiv(n_rows, tile.block_rows),)](
                 dx,
                 dy,
                 y,

@@ -231,6 +231,18 @@ def test_none_is_no_gradient_to_change() -> None:
     assert not [m for m in found if "(None, None, None)" in m.description]
 
 
+def test_numbers_of_a_helper_are_no_gradients() -> None:
+    helper = """
+def _share_backward(n: int) -> {declared}:
+    half = n // 2
+    return half, n - half
+"""
+    for declared, kinds in (("tuple[int, int]", 0), ("tuple[Tensor, Tensor]", 2)):
+        text = KERNEL + helper.format(declared=declared)
+        found = mutants({**ODD, "kernel.py": text}, most=EVERY)
+        assert len([m for m in found if m.description.startswith("half is returned")]) == kinds
+
+
 def test_a_candidate_without_kernels_has_few_mutants() -> None:
     assert mutants({"kernel.py": "import torch\n", "wrapper.py": "x = 1\n"}) == []
 

@@ -10,6 +10,7 @@ from workbench.judge.mutants.program import Function, called, last_name
 
 # Whether or not the file imports it: a mutant that stumbles over a name says nothing of the tests.
 _TORCH = '__import__("torch")'
+_PLAIN = frozenset({"int", "float", "bool", "str", "tuple", "list", "dict"})
 _EACH = f"{_TORCH}.utils._pytree.tree_map_only({_TORCH}.Tensor, {{}}, {{}})"
 
 
@@ -67,7 +68,7 @@ def dropped_refusal(function: Function, program: Program) -> Iterator[Change]:
 
 def _returned(function: Function) -> Iterator[ast.expr]:
     """The gradients a function hands back, one by one where it names them."""
-    if not function.backward:
+    if not function.backward or _is_plain(function.node.returns):
         return
     for node in ast.walk(function.node):
         if isinstance(node, ast.Return) and node.value is not None:
@@ -76,6 +77,14 @@ def _returned(function: Function) -> Iterator[ast.expr]:
             parts = list(_parts(node.value))
             # What calls on other functions for its gradients is changed only where autograd calls.
             yield from parts or ([node.value] if function.root else [])
+
+
+def _is_plain(declared: ast.expr | None) -> bool:
+    """Whether what a function is declared to return has no tensors: zeros of it are the same."""
+    if declared is None:
+        return False
+    named = {last_name(node) for node in ast.walk(declared)} - {""}
+    return bool(named) and named <= _PLAIN
 
 
 def _parts(node: ast.expr) -> Iterator[ast.expr]:

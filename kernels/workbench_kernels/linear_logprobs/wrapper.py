@@ -44,8 +44,8 @@ def linear_logprobs(
         in use as long as the graph is, but adds nothing to the most that the backward takes.
     chunk_bytes: what the logits of the rows in work may take. Fewer, larger chunks are faster, and
         in 16 bits the sums of the weight's gradient are rounded less often.
-    compact: leave ignored rows out of the products, which waits for the GPU once each way, to know
-        how many there are. Without, they are rows of zeros, nothing waits, and CUDA graphs can
+    compact: leave ignored rows out of the products, for which the forward waits for the GPU, to
+        know how many there are. Without, they are rows of zeros, nothing waits, and CUDA graphs can
         record it.
     float32_sums: add up the gradient of a 16-bit weight in float32: 4 more bytes per element.
 

@@ -44,6 +44,15 @@ def test_is_what_pytorch_computes_far_from_zero(shape: tuple[int, int]) -> None:
     testing.check(SPEC, layer_norm, (steps, weight, bias))
 
 
+@pytest.mark.parametrize("distance", [1e-1, 1e-2, 1e-3])
+def test_of_two_values_near_each_other(distance: float) -> None:
+    """Their gradients are what is left of numbers that are far larger."""
+    x, weight, bias = draw(100, 2)
+    for _ in range(4):
+        x = x.roll(7, 0).add(x.roll(3, 0)) / 2**0.5
+        testing.check(SPEC, layer_norm, (x * distance + 100.0, weight, bias))
+
+
 @pytest.mark.parametrize("shape", [(3, 40), PIECES, WIDE], ids=str)
 def test_of_one_value_is_the_bias(shape: tuple[int, int]) -> None:
     x, weight, bias = draw(*shape)

@@ -10,8 +10,9 @@ Backward:
     x̂       = (x − mean) · rstd
     g       = dy · weight
     slope   = Σⱼ g · x̂ / C · rstd²
-    level   = Σⱼ g / C · rstd − mean · slope
-    dx      = g · rstd − (x · slope + level), which is (g − Σⱼ g / C − x̂ · Σⱼ g · x̂ / C) · rstd
+    level   = Σⱼ g / C · rstd
+    dx      = g · rstd − level − (x − mean) · slope
+            = (g − Σⱼ g / C − x̂ · Σⱼ g · x̂ / C) · rstd
     dweight = Σᵢ dy · x̂
     dbias   = Σᵢ dy
 
@@ -202,7 +203,7 @@ def _layer_norm_bwd(
                 sums = tl.sum(tl.join(total, products), axis=1, keep_dims=True)
                 level, slope = tl.split(sums)
                 slope *= share * rstd * rstd
-                level = level * share * rstd - mean * slope
+                level *= share * rstd
                 for piece in tl.static_range(PIECES):
                     cols = pieces.places(rows, piece, BLOCK_COLS)
                     if KEPT:
@@ -211,7 +212,8 @@ def _layer_norm_bwd(
                         above = pieces.again(dy[piece]).to(tl.float32)
                         g = _scaled(above, WEIGHT, cols, n_cols)
                         wide = pieces.again(x[piece]).to(tl.float32)
-                    dx = g * rstd - (wide * slope + level)
+                    # Not x · slope: far from zero that is far larger than what becomes of it.
+                    dx = g * rstd - level - (wide - mean) * slope
                     mask = row_mask & (cols < n_cols)
                     tl.store(DX + at + cols, dx.to(DX.dtype.element_ty), mask=mask)
     place = tl.program_id(0) * n_cols + side

@@ -55,8 +55,8 @@ X = torch.zeros(64)
 
 def test_only_the_first_of_its_kind_is_compiled(launches: Launches) -> None:
     other = torch.ones(64)
-    launches.kernel[(4,)](X, 100, 0.5, FLAG=True, num_warps=4)
-    launches.kernel[(5, 6)](other, 200, 0.25, FLAG=True, num_warps=4)
+    first = launches.kernel[(4,)](X, 100, 0.5, FLAG=True, num_warps=4)
+    assert launches.kernel[(5, 6)](other, 200, 0.25, FLAG=True, num_warps=4) is first
     assert len(launches.compiled) == 1
     expected = 5, 6, 1, 77, "function", "metadata", None, None, None, other, 200, 0.25, True, 64
     (found,) = launches.found

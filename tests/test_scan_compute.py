@@ -69,6 +69,12 @@ from workbench_kernels import jit
 def f(x: Tensor) -> None:
     jit._watched()  #! name
     jit.JITFunction(f)  #! name
+--- what a kernel keeps
+from workbench_kernels.jit import jit
+@jit
+def _k(X):
+    tl.store(X, 1)
+_k._compiled.clear()  #! introspection
 --- torch in a kernel
 @triton.jit
 def _k(X):

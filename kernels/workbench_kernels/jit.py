@@ -28,8 +28,9 @@ _ONE = 2  # how a number 1 is told from those that are a multiple of _ALIGNED, o
 
 
 class _Compiled(NamedTuple):
-    """What Triton made of a launch, and the values it has of constants behind the arguments."""
+    """What Triton compiled for a launch, and the values of the constants behind its arguments."""
 
+    kernel: Any
     run: Callable[..., None]
     function: object
     metadata: object
@@ -41,7 +42,7 @@ class _Other(Exception):
 
 
 class _Kernel(JITFunction[Any]):  # type: ignore[misc]
-    """A `triton.jit` function that finds what was compiled by itself: `kernel[grid](...)`."""
+    """A `triton.jit` function that finds by itself what was compiled, launches and returns it."""
 
     def __init__(self, function: Callable[..., Any], **options: Any) -> None:
         super().__init__(function, **options)
@@ -66,9 +67,9 @@ class _Kernel(JITFunction[Any]):  # type: ignore[misc]
             return kernel
         x, y, z = grid if len(grid) == 3 else (*grid, 1, 1)[:3]
         stream = active.get_current_stream(device)
-        run, function, metadata, behind = compiled
+        kernel, run, function, metadata, behind = compiled
         run(x, y, z, stream, function, metadata, None, None, None, *args, *behind)
-        return None
+        return kernel
 
     def _keep(
         self, key: tuple[object, ...], kernel: Any, given: int, constants: dict[str, Any]
@@ -80,7 +81,7 @@ class _Kernel(JITFunction[Any]):  # type: ignore[misc]
         if all(one.is_constexpr and (one.name in constants or one.has_default) for one in behind):
             values = tuple(constants.get(one.name, one.default) for one in behind)
             self._compiled[key] = _Compiled(
-                kernel.run, kernel.function, kernel.packed_metadata, values
+                kernel, kernel.run, kernel.function, kernel.packed_metadata, values
             )
 
 
@@ -93,7 +94,7 @@ def jit(
     """
     if function is None:
         return partial(jit, do_not_specialize=do_not_specialize)
-    # Elsewhere than on NVIDIA's, Triton looks at more than `_kind` does.
+    # Elsewhere than on NVIDIA's, Triton looks at more than `_kinds` does.
     if interpreted() or torch.version.hip is not None:
         return triton.jit(function, do_not_specialize=do_not_specialize)
     return _Kernel(function, do_not_specialize=do_not_specialize)

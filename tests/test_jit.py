@@ -129,7 +129,7 @@ def test_what_the_key_does_not_tell_is_tritons(launches: Launches) -> None:
     assert not launches.found
 
 
-def test_kernels_of_the_library_are_launched_so() -> None:
+def test_in_the_interpreter_kernels_are_tritons() -> None:
     assert isinstance(jit.jit(_three), triton.runtime.interpreter.InterpretedFunction)
     assert jit.jit(do_not_specialize=["number"])(_three).kwargs["do_not_specialize"] == ["number"]
 
@@ -164,9 +164,8 @@ ARGUMENTS = st.one_of(
 
 
 def _specialized(value: Any) -> Any:
-    bound = create_function_from_signature(
-        jit._Kernel(_three).signature, jit._Kernel(_three).params, make_backend(TARGET)
-    )
+    kernel = jit._Kernel(_three)
+    bound = create_function_from_signature(kernel.signature, kernel.params, make_backend(TARGET))
     return bound(value, value, 0.0, False)[1][:2]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import triton
@@ -27,16 +27,6 @@ _INT32 = 2**31
 _ONE = 2  # how a number 1 is told from those that are a multiple of _ALIGNED, or not
 
 
-class _Compiled(NamedTuple):
-    """What Triton compiled for a launch, and the values of the constants behind its arguments."""
-
-    kernel: Any
-    run: Callable[..., None]
-    function: object
-    metadata: object
-    constants: tuple[object, ...]
-
-
 class _Other(Exception):
     """An argument of a kind that only Triton can tell apart."""
 
@@ -46,7 +36,8 @@ class _Kernel(JITFunction[Any]):  # type: ignore[misc]
 
     def __init__(self, function: Callable[..., Any], **options: Any) -> None:
         super().__init__(function, **options)
-        self._compiled: dict[tuple[object, ...], _Compiled] = {}
+        # What Triton compiled, and the values of the constants behind a launch's arguments.
+        self._compiled: dict[tuple[object, ...], tuple[Any, tuple[object, ...]]] = {}
 
     def __getitem__(self, grid: Any) -> Callable[..., Any]:
         return partial(self._launch, grid)
@@ -66,9 +57,9 @@ class _Kernel(JITFunction[Any]):  # type: ignore[misc]
             self._keep(key, kernel, len(args), constants)
             return kernel
         x, y, z = grid if len(grid) == 3 else (*grid, 1, 1)[:3]
-        stream = active.get_current_stream(device)
-        kernel, run, function, metadata, behind = compiled
-        run(x, y, z, stream, function, metadata, None, None, None, *args, *behind)
+        kernel, behind = compiled
+        how = active.get_current_stream(device), kernel.function, kernel.packed_metadata
+        kernel.run(x, y, z, *how, None, None, None, *args, *behind)
         return kernel
 
     def _keep(
@@ -80,9 +71,7 @@ class _Kernel(JITFunction[Any]):  # type: ignore[misc]
             return
         if all(one.is_constexpr and (one.name in constants or one.has_default) for one in behind):
             values = tuple(constants.get(one.name, one.default) for one in behind)
-            self._compiled[key] = _Compiled(
-                kernel, kernel.run, kernel.function, kernel.packed_metadata, values
-            )
+            self._compiled[key] = kernel, values
 
 
 def jit(

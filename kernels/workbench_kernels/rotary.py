@@ -163,17 +163,16 @@ def tables_of(
     """Tables, and how far apart axes, batches, tokens and columns are as seen from the tokens of
     `x`: the same for both.
     """
-    tokens = _tokens(x.shape, heads_dim)
     has_axes = bool(sections)
-    strides = _table(cos.shape, cos.stride(), tokens, has_axes)
-    if strides is None or strides != _table(sin.shape, sin.stride(), tokens, has_axes):
+    strides = _table(cos.shape, cos.stride(), x.shape, heads_dim, has_axes)
+    if strides is None or strides != _table(sin.shape, sin.stride(), x.shape, heads_dim, has_axes):
+        tokens = _tokens(x.shape, heads_dim)
         cos, sin = (_one_per_token(table, tokens, has_axes) for table in (cos, sin))
-        strides = _table(cos.shape, cos.stride(), tokens, True)
+        strides = _table(cos.shape, cos.stride(), x.shape, heads_dim, True)
         assert strides is not None, "what is contiguous has four dimensions"
     return cos, sin, strides
 
 
-@lru_cache(_SHAPES)
 def _tokens(shape: Sequence[int], heads_dim: int) -> tuple[int, ...]:
     """The sizes of the dimensions, batches' before tokens', that are no head's."""
     heads = heads_dim % len(shape)
@@ -182,9 +181,14 @@ def _tokens(shape: Sequence[int], heads_dim: int) -> tuple[int, ...]:
 
 @lru_cache(_SHAPES)
 def _table(
-    shape: Sequence[int], strides: Sequence[int], tokens: tuple[int, ...], has_axes: bool
+    shape: Sequence[int],
+    strides: Sequence[int],
+    shape_of_x: Sequence[int],
+    heads_dim: int,
+    has_axes: bool,
 ) -> tuple[int, ...] | None:
     """None where batches aren't one dimension."""
+    tokens = _tokens(shape_of_x, heads_dim)
     axis = strides[0] if has_axes else 0
     own = list(zip(shape, strides, strict=True))[1 if has_axes else 0 : -1]
     steps = [0] * (len(tokens) - len(own)) + [0 if size == 1 else step for size, step in own]
@@ -333,11 +337,10 @@ def _check_sizes(
         if given[:1] != (len(sections),) or min(sections) < 0 or 2 * sum(sections) != rotary:
             raise ValueError(f"{op}: sections {tuple(sections)} don't fit cos of shape {shape}")
         given = given[1:]
-    heads = heads_dim % q.ndim
-    tokens = [size for dim, size in enumerate(q.shape[:-1]) if dim != heads]
+    tokens = _tokens(q.shape, heads_dim)
     matches = zip(reversed(given), reversed(tokens), strict=False)
     if len(given) > len(tokens) or any(size not in (1, wanted) for size, wanted in matches):
         raise ValueError(
-            f"{op}: cos of shape {shape} can't be broadcast to the tokens {tuple(tokens)} of q; "
+            f"{op}: cos of shape {shape} can't be broadcast to the tokens {tokens} of q; "
             f"is heads_dim {heads_dim}?"
         )

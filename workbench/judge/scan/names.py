@@ -105,7 +105,7 @@ _JUDGES_FUNCTIONS = {"expect", "run", "call", "compare", "check", "check_case", 
 # What library modules import, by the name they give it.
 REEXPORTED = {
     "torch": "torch", "triton": "triton", "tl": "triton.language", "Tensor": "torch.Tensor",
-    "nn": "torch.nn",
+    "nn": "torch.nn", "JITFunction": "triton.runtime.jit.JITFunction",
 }  # fmt: skip
 
 # Modules that must not be reached through another module's attributes.
@@ -305,8 +305,7 @@ def _library_reason(name: str, products: bool) -> str:
         return "holds what the op is judged by; compute the op in its own kernels"
     if module == "testing" and rest and rest[0] in _JUDGES_FUNCTIONS:
         return "holds what the op is judged by; compute the op in its own kernels"
-    private = rest and (rest[0].startswith("_") or (module == "jit" and rest[0] != "jit"))
-    if module in _SERVED and private:
+    if module in _SERVED and rest and rest[0].startswith("_"):
         return "is private to the library; use its public functions"
     return _outside(".".join(rest))
 

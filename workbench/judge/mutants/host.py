@@ -10,8 +10,9 @@ from workbench.judge.mutants.program import Function, called, last_name
 
 # Whether or not the file imports it: a mutant that stumbles over a name says nothing of the tests.
 _TORCH = '__import__("torch")'
-_PLAIN = frozenset({"int", "float", "bool", "str", "tuple", "list", "dict"})
 _EACH = f"{_TORCH}.utils._pytree.tree_map_only({_TORCH}.Tensor, {{}}, {{}})"
+# Of these, and None, declarations are made that speak of no tensor.
+_PLAIN = frozenset({"int", "float", "bool", "str", "tuple", "list", "dict"})
 
 
 def missing_gradient(function: Function, program: Program) -> Iterator[Change]:
